@@ -1,0 +1,556 @@
+//! The bytes of a region: where every word lives.
+//!
+//! Owns: the constants of the format, the [`Geometry`] of one region, and the
+//! arithmetic between offsets, segments and locations. Every offset is built by
+//! addition from the one before it; the golden test at the end pins them.
+//!
+//! Must never: read the region. A geometry is a private copy, checked once.
+//!
+//! ```text
+//! 0        4096
+//! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
+//! | header | control | lanes | participants | stripes | namespaces | tags | leases | segment  |
+//! | 4 KiB  | 1 KiB   | 1 KiB | P x 1408 B   | T x 128 | N x 128    | 8 B  | 64 B   | table 64 |
+//! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
+//! | segments: S x 4 KiB .. 1 MiB, from a page boundary to the end                              |
+//! +--------------------------------------------------------------------------------------------+
+//! ```
+//!
+//! Namespaces, tags and leases are reserved: zero in this version.
+
+use crate::error::{Error, Result};
+
+/// First word of a region that is ready, written last. Bytes "CSHMEM" and 0x1a, 0x0a.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"CSHMEM\x1a\x0a");
+/// Version of the format in this file.
+pub const FORMAT_VERSION: u32 = 1;
+/// The key hash: rapidhash version 3, 64 bits, seeded per region.
+pub const HASH_RAPIDHASH_V3: u64 = 1;
+
+/// Smallest region in bytes (1 MiB).
+pub const REGION_BYTES_MIN: u64 = 1 << 20;
+/// Largest region in bytes (4 TiB): what 40 bits of 8-byte units address, halved.
+pub const REGION_BYTES_MAX: u64 = 1 << 42;
+/// Longest key in bytes.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+/// Values from this size on are read under a pin, and start at a 64-byte boundary.
+pub const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of the header page.
+pub const HEADER_BYTES: u64 = 4096;
+/// Bytes of a cache line, the unit in which words are kept apart.
+pub const LINE_BYTES: u64 = 64;
+
+/// Words of the header, as offsets from the region's start.
+pub mod header {
+    /// [`super::MAGIC`], written last.
+    pub const MAGIC: u64 = 0;
+    /// Format version.
+    pub const VERSION: u64 = MAGIC + 8;
+    /// Features that a reader must know to open the region (none yet).
+    pub const FEATURES: u64 = VERSION + 8;
+    /// Bytes of the whole region.
+    pub const REGION_BYTES: u64 = FEATURES + 8;
+    /// log2 of the bytes of a segment.
+    pub const SEGMENT_SHIFT: u64 = REGION_BYTES + 8;
+    /// Number of segments.
+    pub const SEGMENT_COUNT: u64 = SEGMENT_SHIFT + 8;
+    /// Number of stripes, a power of two.
+    pub const STRIPE_COUNT: u64 = SEGMENT_COUNT + 8;
+    /// Number of participant slots.
+    pub const PARTICIPANT_COUNT: u64 = STRIPE_COUNT + 8;
+    /// log2 of the buckets of an index block.
+    pub const BUCKET_SHIFT: u64 = PARTICIPANT_COUNT + 8;
+    /// Number of namespace rows (reserved).
+    pub const NAMESPACE_COUNT: u64 = BUCKET_SHIFT + 8;
+    /// Number of tag words (reserved).
+    pub const TAG_COUNT: u64 = NAMESPACE_COUNT + 8;
+    /// Number of lease rows (reserved).
+    pub const LEASE_COUNT: u64 = TAG_COUNT + 8;
+    /// 0 = evict when full, 1 = no-evict.
+    pub const MODE: u64 = LEASE_COUNT + 8;
+    /// Which hash the keys use.
+    pub const HASH: u64 = MODE + 8;
+    /// Seed of the hash.
+    pub const SEED: u64 = HASH + 8;
+    /// Random identity of this region, 16 bytes.
+    pub const REGION_ID: u64 = SEED + 8;
+    /// Identity of the boot in which it was made, 16 bytes.
+    pub const BOOT_ID: u64 = REGION_ID + 16;
+    /// Creation time, milliseconds since 1970 (for people).
+    pub const CREATED_UNIX_MS: u64 = BOOT_ID + 16;
+    /// Process id of the maker (for people).
+    pub const CREATOR_PID: u64 = CREATED_UNIX_MS + 8;
+    /// 1 = the region goes with its last participant.
+    pub const EPHEMERAL: u64 = CREATOR_PID + 8;
+    /// Permission bits that the maker chose.
+    pub const FILE_MODE: u64 = EPHEMERAL + 8;
+    /// rapidhash of the words from VERSION to FILE_MODE.
+    pub const CHECKSUM: u64 = FILE_MODE + 8;
+    /// Not zero: the region was destroyed. The one header word that changes.
+    pub const DESTROYED: u64 = 2048;
+}
+
+/// Words of the control area, as offsets from its start.
+pub mod control {
+    use super::LINE_BYTES;
+    /// Generation of the region: `clear` adds 1. Read by every get.
+    pub const REGION_GENERATION: u64 = 0;
+    /// Generation of the default namespace.
+    pub const DEFAULT_GENERATION: u64 = REGION_GENERATION + 8;
+    /// Hand-overs of pins at fork.
+    pub const HANDOVER_COUNT: u64 = DEFAULT_GENERATION + 8;
+    /// One more than the highest participant slot ever used.
+    pub const PARTICIPANT_HIGH: u64 = HANDOVER_COUNT + 8;
+    /// Next ticket: the order in which segments were opened.
+    pub const TICKET: u64 = LINE_BYTES;
+    /// Tickets below this were opened before the last clear (hint).
+    pub const CLEARED_TICKET: u64 = TICKET + 8;
+    /// Source of generations for namespaces and tags (reserved).
+    pub const GENERATION_SOURCE: u64 = CLEARED_TICKET + 8;
+    /// Free segments (hint).
+    pub const FREE_HINT: u64 = 2 * LINE_BYTES;
+    /// Index of a half-reclaimed segment, plus 1 (hint).
+    pub const VICTIM_HINT: u64 = FREE_HINT + 8;
+    /// Index segment that last had a free block, plus 1 (hint).
+    pub const INDEX_HINT: u64 = VICTIM_HINT + 8;
+    /// Counters of participants that are gone.
+    pub const FOLDED: u64 = 4 * LINE_BYTES;
+    /// Counters of whole-region events that no participant owns.
+    pub const EVENTS: u64 = FOLDED + 2 * LINE_BYTES;
+    /// Bytes of the control area.
+    pub const BYTES: u64 = 1024;
+}
+
+/// Lanes: open segments that writers append to.
+pub mod lane {
+    /// Lock word (32 bits).
+    pub const LOCK: u64 = 0;
+    /// Index of the open segment, plus 1; 0 = none.
+    pub const SEGMENT: u64 = 8;
+    /// Bytes of a lane's row.
+    pub const BYTES: u64 = super::LINE_BYTES;
+    /// Lanes of each queue.
+    pub const PER_QUEUE: u32 = 8;
+    /// Lanes of both queues: small first, then main.
+    pub const COUNT: u32 = 2 * PER_QUEUE;
+}
+
+/// A participant slot: one per attached process.
+pub mod participant {
+    use super::LINE_BYTES;
+    /// Generation of the slot; its low bits are in lock words.
+    pub const GENERATION: u64 = 0;
+    /// Process id (for people).
+    pub const PID: u64 = GENERATION + 8;
+    /// Start time of the process in clock ticks since boot (for people).
+    pub const START_TIME: u64 = PID + 8;
+    /// Milliseconds on the region's clock at attach (for people).
+    pub const ATTACHED_MS: u64 = START_TIME + 8;
+    /// 1 while somebody may own something by this slot, 0 when it is clean.
+    pub const OCCUPIED: u64 = ATTACHED_MS + 8;
+    /// Read pins: segment index + 1.
+    pub const READ_PINS: u64 = LINE_BYTES;
+    /// Read pin cells of a participant.
+    pub const READ_PIN_COUNT: u32 = 32;
+    /// Write pins of reservations that were handed to users.
+    pub const RESERVATION_PINS: u64 = READ_PINS + 8 * READ_PIN_COUNT as u64;
+    /// Reservation pin cells of a participant.
+    pub const RESERVATION_PIN_COUNT: u32 = 8;
+    /// Workers: one per thread in flight.
+    pub const WORKERS: u64 = RESERVATION_PINS + 8 * RESERVATION_PIN_COUNT as u64;
+    /// Workers of a participant.
+    pub const WORKER_COUNT: u32 = 8;
+    /// Worker: write pin of the item being published, segment index + 1.
+    pub const WORKER_PUBLISH_PIN: u64 = 0;
+    /// Worker: write pin of a relocation's destination.
+    pub const WORKER_RELOCATE_PIN: u64 = 8;
+    /// Worker: counters, see [`crate::stats::Counter`].
+    pub const WORKER_COUNTERS: u64 = 16;
+    /// Counters of a worker.
+    pub const COUNTER_COUNT: u32 = 14;
+    /// Bytes of a worker.
+    pub const WORKER_BYTES: u64 = WORKER_COUNTERS + 8 * COUNTER_COUNT as u64;
+    /// Bytes of a participant slot.
+    pub const BYTES: u64 = WORKERS + WORKER_BYTES * WORKER_COUNT as u64;
+}
+
+/// A stripe: one lock, one index.
+pub mod stripe {
+    use super::LINE_BYTES;
+    /// Lock word (32 bits), a futex.
+    pub const LOCK: u64 = 0;
+    /// Last version given to an item of this stripe.
+    pub const VERSION: u64 = LOCK + 8;
+    /// Items (hint, recounted by `validate`).
+    pub const ITEMS: u64 = VERSION + 8;
+    /// Times a damaged stripe was reset.
+    pub const RESETS: u64 = ITEMS + 8;
+    /// Directory: depth, generation, location. Read-mostly from here on.
+    pub const ROOT: u64 = LINE_BYTES;
+    /// Region generation this stripe has caught up with.
+    pub const SEEN_REGION: u64 = ROOT + 8;
+    /// Items of an older version died with the clear of the region.
+    pub const CLEARED_REGION: u64 = SEEN_REGION + 8;
+    /// Region + default generation this stripe has caught up with.
+    pub const SEEN_DEFAULT: u64 = CLEARED_REGION + 8;
+    /// Items of the default namespace of an older version died with its clear.
+    pub const CLEARED_DEFAULT: u64 = SEEN_DEFAULT + 8;
+    /// Bytes of a stripe.
+    pub const BYTES: u64 = 2 * LINE_BYTES;
+}
+
+/// A row of the segment table.
+pub mod segment {
+    /// State, queue, lane and owner.
+    pub const STATE: u64 = 0;
+    /// Incarnations: +1 before the segment becomes free.
+    pub const SEQUENCE: u64 = STATE + 8;
+    /// Bytes appended so far, from the segment's start.
+    pub const WRITTEN: u64 = SEQUENCE + 8;
+    /// Reclaim: bytes walked so far, or segments of a run.
+    pub const PROGRESS: u64 = WRITTEN + 8;
+    /// Bytes of items that are in the index (hint).
+    pub const LIVE: u64 = PROGRESS + 8;
+    /// No item has to be looked at for expiry before this time (hint).
+    pub const SWEEP_DUE_MS: u64 = LIVE + 8;
+    /// Latest expiry of an item, `u64::MAX` if one never expires (hint that only errs late).
+    pub const LATEST_EXPIRY_MS: u64 = SWEEP_DUE_MS + 8;
+    /// Order of opening; bytes with memory of their own in the top 24 bits (4 KiB units).
+    pub const TICKET: u64 = LATEST_EXPIRY_MS + 8;
+    /// Bytes of a row.
+    pub const BYTES: u64 = 64;
+}
+
+/// An index block inside an index segment.
+pub mod block {
+    use super::LINE_BYTES;
+    /// Child blocks' location for hash bit 0; 0 = not split.
+    pub const CHILD0: u64 = 0;
+    /// Child blocks' location for hash bit 1.
+    pub const CHILD1: u64 = CHILD0 + 8;
+    /// Stripe, depth and prefix that the block serves.
+    pub const PLACE: u64 = CHILD1 + 8;
+    /// Buckets start here.
+    pub const BUCKETS: u64 = LINE_BYTES;
+    /// Bytes of a bucket: a change counter and seven slots.
+    pub const BUCKET_BYTES: u64 = LINE_BYTES;
+    /// Slots of a bucket.
+    pub const SLOT_COUNT: u64 = 7;
+    /// Top bit of a bucket's counter: the bucket moved to the block's children.
+    pub const MOVED: u64 = 1 << 63;
+}
+
+/// Bytes of a namespace row (reserved).
+pub const NAMESPACE_BYTES: u64 = 128;
+/// Bytes of a lease row (reserved).
+pub const LEASE_BYTES: u64 = 64;
+
+/// Deepest directory: the tag has no more hash bits to split by than it can spare.
+pub const DEPTH_MAX: u32 = 16;
+
+/// What a full region does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Drop what is least worth keeping (S3-FIFO).
+    #[default]
+    Evict,
+    /// Drop nothing; a full region is an error.
+    NoEvict,
+}
+
+/// The fixed numbers of one region: a private copy of its header, checked once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes of the region.
+    pub region_bytes: u64,
+    /// log2 of the bytes of a segment.
+    pub segment_shift: u32,
+    /// Number of segments.
+    pub segment_count: u32,
+    /// Number of stripes.
+    pub stripe_count: u32,
+    /// Number of participant slots.
+    pub participant_count: u32,
+    /// log2 of the buckets of an index block.
+    pub bucket_shift: u32,
+    /// Rows reserved for namespaces.
+    pub namespace_count: u32,
+    /// Words reserved for tags.
+    pub tag_count: u32,
+    /// Rows reserved for leases.
+    pub lease_count: u32,
+    /// What a full region does.
+    pub mode: Mode,
+    /// Seed of the key hash.
+    pub seed: u64,
+    /// Offset of the control area.
+    pub control_offset: u64,
+    /// Offset of the lanes.
+    pub lanes_offset: u64,
+    /// Offset of the participant slots.
+    pub participants_offset: u64,
+    /// Offset of the stripes.
+    pub stripes_offset: u64,
+    /// Offset of the namespace rows.
+    pub namespaces_offset: u64,
+    /// Offset of the tag words.
+    pub tags_offset: u64,
+    /// Offset of the lease rows.
+    pub leases_offset: u64,
+    /// Offset of the segment table.
+    pub table_offset: u64,
+    /// Offset of the first segment, a multiple of 4096.
+    pub segments_offset: u64,
+}
+
+fn power_of_two(value: u64, least: u64, most: u64) -> u32 {
+    let value = value.clamp(least, most);
+    (1u64 << value.ilog2()) as u32
+}
+
+impl Geometry {
+    /// The geometry that a new region of `region_bytes` gets.
+    ///
+    /// # Errors
+    /// `InvalidSize` outside [`REGION_BYTES_MIN`] to [`REGION_BYTES_MAX`].
+    pub fn for_size(region_bytes: u64, mode: Mode, seed: u64) -> Result<Geometry> {
+        if !(REGION_BYTES_MIN..=REGION_BYTES_MAX).contains(&region_bytes) {
+            return Err(Error::InvalidSize { given: region_bytes.to_string(), bytes_min: REGION_BYTES_MIN });
+        }
+        let segment_shift = (region_bytes / 256).clamp(4096, 1 << 20).ilog2();
+        let bucket_shift = if segment_shift <= 13 { 4 } else { 6 };
+        Geometry::build(
+            region_bytes,
+            segment_shift,
+            power_of_two(region_bytes >> 18, 16, 1024),
+            power_of_two(region_bytes >> 17, 16, 512),
+            bucket_shift,
+            (
+                power_of_two(region_bytes >> 16, 16, 256),
+                power_of_two(region_bytes >> 12, 256, 8192),
+                power_of_two(region_bytes >> 14, 64, 1024),
+            ),
+            mode,
+            seed,
+        )
+    }
+
+    /// A geometry from its free numbers; everything else follows by addition.
+    ///
+    /// # Errors
+    /// `Corrupt` when the numbers are out of range or do not fit the region.
+    #[expect(clippy::too_many_arguments, reason = "the header's numbers, once")]
+    pub fn build(
+        region_bytes: u64,
+        segment_shift: u32,
+        stripe_count: u32,
+        participant_count: u32,
+        bucket_shift: u32,
+        (namespace_count, tag_count, lease_count): (u32, u32, u32),
+        mode: Mode,
+        seed: u64,
+    ) -> Result<Geometry> {
+        let fits = region_bytes <= REGION_BYTES_MAX
+            && (8..=20).contains(&segment_shift)
+            && stripe_count.is_power_of_two()
+            && stripe_count <= 1024
+            && (1..=4095).contains(&participant_count)
+            && (1..=6).contains(&bucket_shift)
+            && namespace_count <= 1 << 16
+            && tag_count <= 1 << 20
+            && lease_count <= 1 << 20;
+        if !fits {
+            return Err(Error::Corrupt { reason: "a number of the geometry is out of range" });
+        }
+        let control_offset = HEADER_BYTES;
+        let lanes_offset = control_offset + control::BYTES;
+        let participants_offset = lanes_offset + lane::BYTES * u64::from(lane::COUNT);
+        let stripes_offset = participants_offset + participant::BYTES * u64::from(participant_count);
+        let namespaces_offset = stripes_offset + stripe::BYTES * u64::from(stripe_count);
+        let tags_offset = namespaces_offset + NAMESPACE_BYTES * u64::from(namespace_count);
+        let leases_offset = tags_offset + 8 * u64::from(tag_count);
+        let table_offset = (leases_offset + LEASE_BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
+        // The table needs a row for each segment, the segments what is left.
+        let page = 4096.min(1 << segment_shift);
+        let mut segment_count = region_bytes.saturating_sub(table_offset) / ((1 << segment_shift) + segment::BYTES);
+        let mut segments_offset;
+        loop {
+            segments_offset = (table_offset + segment::BYTES * segment_count).next_multiple_of(page);
+            if segments_offset + (segment_count << segment_shift) <= region_bytes || segment_count == 0 {
+                break;
+            }
+            segment_count -= 1;
+        }
+        if segment_count < 4 || segment_count > u64::from(u32::MAX / 2) {
+            return Err(Error::Corrupt { reason: "the region is too small for its geometry" });
+        }
+        Ok(Geometry {
+            region_bytes,
+            segment_shift,
+            segment_count: segment_count as u32,
+            stripe_count,
+            participant_count,
+            bucket_shift,
+            namespace_count,
+            tag_count,
+            lease_count,
+            mode,
+            seed,
+            control_offset,
+            lanes_offset,
+            participants_offset,
+            stripes_offset,
+            namespaces_offset,
+            tags_offset,
+            leases_offset,
+            table_offset,
+            segments_offset,
+        })
+    }
+
+    /// Bytes of a segment.
+    #[inline]
+    pub fn segment_bytes(&self) -> u64 {
+        1 << self.segment_shift
+    }
+
+    /// Bytes of all segments.
+    pub fn data_bytes(&self) -> u64 {
+        u64::from(self.segment_count) << self.segment_shift
+    }
+
+    /// Offset of segment `index`'s first byte.
+    #[inline]
+    pub fn segment_offset(&self, index: u32) -> u64 {
+        self.segments_offset + (u64::from(index) << self.segment_shift)
+    }
+
+    /// The segment that holds the byte at `offset`, if any does.
+    #[inline]
+    pub fn segment_of(&self, offset: u64) -> Option<u32> {
+        let index = offset.checked_sub(self.segments_offset)? >> self.segment_shift;
+        (index < u64::from(self.segment_count)).then_some(index as u32)
+    }
+
+    /// Offset of the byte after the last segment.
+    #[inline]
+    pub fn segments_end(&self) -> u64 {
+        self.segments_offset + self.data_bytes()
+    }
+
+    /// Offset of row `index` of the segment table.
+    #[inline]
+    pub fn row_offset(&self, index: u32) -> u64 {
+        self.table_offset + segment::BYTES * u64::from(index)
+    }
+
+    /// Offset of stripe `index`.
+    #[inline]
+    pub fn stripe_offset(&self, index: u32) -> u64 {
+        self.stripes_offset + stripe::BYTES * u64::from(index)
+    }
+
+    /// Offset of participant slot `index`.
+    #[inline]
+    pub fn participant_offset(&self, index: u32) -> u64 {
+        self.participants_offset + participant::BYTES * u64::from(index)
+    }
+
+    /// Offset of lane `index`.
+    #[inline]
+    pub fn lane_offset(&self, index: u32) -> u64 {
+        self.lanes_offset + lane::BYTES * u64::from(index)
+    }
+
+    /// Buckets of an index block.
+    #[inline]
+    pub fn bucket_count(&self) -> u64 {
+        1 << self.bucket_shift
+    }
+
+    /// Bytes of an index block: its line, its buckets, a ghost word per bucket.
+    #[inline]
+    pub fn block_bytes(&self) -> u64 {
+        block::BUCKETS + self.bucket_count() * (block::BUCKET_BYTES + 8)
+    }
+
+    /// Index blocks of an index segment; before them stands a state word for each.
+    #[inline]
+    pub fn blocks_per_segment(&self) -> u64 {
+        let count = self.segment_bytes() / (self.block_bytes() + 8);
+        let words = (8 * count).next_multiple_of(LINE_BYTES);
+        if words + count * self.block_bytes() <= self.segment_bytes() { count } else { count - 1 }
+    }
+
+    /// Offset of the first block inside an index segment.
+    #[inline]
+    pub fn first_block(&self) -> u64 {
+        (8 * self.blocks_per_segment()).next_multiple_of(LINE_BYTES)
+    }
+
+    /// Deepest directory that fits an index segment.
+    pub fn depth_max(&self) -> u32 {
+        let entries = self.blocks_per_segment() * self.block_bytes() / 8;
+        entries.ilog2().min(DEPTH_MAX)
+    }
+
+    /// Largest item in bytes, header and key included: a quarter of the region,
+    /// or what a 32-bit length can say.
+    pub fn item_bytes_max(&self) -> u64 {
+        let quarter = u64::from((self.segment_count / 4).max(1)) << self.segment_shift;
+        quarter.min(u64::from(u32::MAX))
+    }
+}
+
+const _: () = {
+    assert!(header::CHECKSUM + 8 <= header::DESTROYED);
+    assert!(control::EVENTS + 2 * LINE_BYTES <= control::BYTES);
+    assert!(participant::BYTES == 1408);
+    assert!(participant::WORKERS.is_multiple_of(LINE_BYTES));
+    assert!(participant::WORKER_BYTES.is_multiple_of(LINE_BYTES));
+    assert!(stripe::CLEARED_DEFAULT + 8 <= stripe::BYTES);
+    assert!(segment::TICKET + 8 == segment::BYTES);
+    assert!(8 * block::SLOT_COUNT + 8 == block::BUCKET_BYTES);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_of_a_64_mib_region_never_changes() {
+        let g = Geometry::for_size(64 << 20, Mode::Evict, 7).unwrap();
+        let offsets = [
+            g.control_offset,
+            g.lanes_offset,
+            g.participants_offset,
+            g.stripes_offset,
+            g.namespaces_offset,
+            g.tags_offset,
+            g.leases_offset,
+            g.table_offset,
+            g.segments_offset,
+        ];
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 759_808, 792_576, 858_112, 923_648, 942_080]);
+        assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 256, 512));
+        assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));
+        assert_eq!(header::CHECKSUM, 184);
+    }
+
+    #[test]
+    fn every_size_has_a_geometry_that_fits() {
+        let mut bytes = REGION_BYTES_MIN;
+        while bytes <= REGION_BYTES_MAX {
+            for bytes in [bytes, bytes + 4096, bytes + bytes / 3] {
+                let Ok(g) = Geometry::for_size(bytes, Mode::Evict, 0) else { continue };
+                assert!(g.segments_end() <= bytes, "{g:?}");
+                assert!(g.segment_count >= 128, "{g:?}");
+                assert!(g.blocks_per_segment() >= 1 && g.depth_max() >= 4, "{g:?}");
+                assert!(g.first_block() + g.blocks_per_segment() * g.block_bytes() <= g.segment_bytes());
+                assert!(g.segments_offset * 100 <= bytes * 8, "{bytes}: fixed parts take {}", g.segments_offset);
+            }
+            bytes *= 2;
+        }
+    }
+}

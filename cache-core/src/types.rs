@@ -1,0 +1,129 @@
+//! The words callers and the map exchange: what is known of a value, how to write
+//! one, and where to copy one.
+//!
+//! Owns: [`Meta`], [`WriteOptions`], [`Destination`] and the registry of value kinds.
+
+use std::mem::MaybeUninit;
+
+use crate::error::{Error, Result};
+
+/// An expiry that never comes.
+pub const NEVER: u64 = u64::MAX;
+
+/// What the bytes of a value mean. Numbers never change meaning; the engine itself
+/// knows the first three, the others are registered here for all languages.
+pub mod kind {
+    /// Plain bytes.
+    pub const BYTES: u8 = 0;
+    /// A signed 64-bit integer, 8 bytes little-endian.
+    pub const INT: u8 = 1;
+    /// UTF-8 text.
+    pub const STR: u8 = 2;
+    /// IEEE 754 double, 8 bytes little-endian.
+    pub const FLOAT: u8 = 3;
+    /// Nothing; no bytes.
+    pub const NONE: u8 = 4;
+    /// False; no bytes.
+    pub const FALSE: u8 = 5;
+    /// True; no bytes.
+    pub const TRUE: u8 = 6;
+    /// The compact tagged encoding of containers, big integers, dates, decimals.
+    pub const TAGGED: u8 = 7;
+    /// Mutable bytes (Python's bytearray).
+    pub const BYTEARRAY: u8 = 8;
+    /// A Python pickle, read only by those who ask for it.
+    pub const PICKLE: u8 = 16;
+    /// Not a value: bytes that a lane skipped. Never in the index.
+    pub const FILLER: u8 = 255;
+}
+
+/// What is known of a value without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// Bytes of the value.
+    pub value_bytes: usize,
+    /// What the bytes mean, see [`kind`].
+    pub kind: u8,
+    /// Changes with every change of this key; the token of compare-and-swap.
+    pub version: u64,
+    /// Moment of expiry in milliseconds on the region's clock, or [`NEVER`].
+    pub expires_at_ms: u64,
+    /// 32 bits that belong to the client (memcached's flags); 0 if never set.
+    pub client_flags: u32,
+}
+
+/// How a write goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// What the bytes mean, see [`kind`].
+    pub kind: u8,
+    /// Moment of expiry in milliseconds on the region's clock, or [`NEVER`].
+    pub expires_at_ms: u64,
+    /// 32 bits that belong to the client; 0 costs no space.
+    pub client_flags: u32,
+    /// Longest wait for another writer in nanoseconds; 0 = try once.
+    pub timeout_ns: u64,
+}
+
+/// One second: the wait of a writer that was not told otherwise.
+pub const TIMEOUT_NS_DEFAULT: u64 = 1_000_000_000;
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        WriteOptions {
+            kind: kind::BYTES,
+            expires_at_ms: NEVER,
+            client_flags: 0,
+            timeout_ns: TIMEOUT_NS_DEFAULT,
+        }
+    }
+}
+
+/// Outcome of a compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cas {
+    /// The version matched; the new value has this one.
+    Stored(u64),
+    /// The key holds another version.
+    Changed(u64),
+    /// The key is not there.
+    Missing,
+}
+
+/// Where a read copies a value.
+///
+/// A read that was overtaken by a writer starts again, so `buffer` may be called
+/// several times for one read; only the bytes of the last call count.
+pub trait Destination {
+    /// A buffer of exactly `meta.value_bytes` bytes.
+    ///
+    /// # Errors
+    /// Whatever it returns ends the read with that error.
+    fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]>;
+}
+
+impl Destination for Vec<u8> {
+    fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]> {
+        self.clear();
+        self.resize(meta.value_bytes, 0);
+        let bytes: &mut [u8] = self;
+        // SAFETY: MaybeUninit<u8> has the layout of u8, and the map only ever
+        // writes initialized bytes into the slice.
+        Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
+    }
+}
+
+/// A caller's buffer of fixed size; a longer value is `BufferTooSmall`.
+pub struct Buffer<'a>(pub &'a mut [u8]);
+
+impl Destination for Buffer<'_> {
+    fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]> {
+        let bytes_given = self.0.len() as u64;
+        let bytes = self
+            .0
+            .get_mut(..meta.value_bytes)
+            .ok_or(Error::BufferTooSmall { bytes: meta.value_bytes as u64, bytes_given })?;
+        // SAFETY: as for Vec above.
+        Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
+    }
+}
