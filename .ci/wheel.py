@@ -1,0 +1,26 @@
+"""Builds the wheel from the tree with `pip wheel ./pycache`, as a user would, and installs it here."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+WHEELS = TREE / "target" / "wheels"
+
+
+def main() -> int:
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", WHEELS, TREE / "pycache"], check=True)
+    wheels = list(WHEELS.glob("*.whl"))
+    if len(wheels) != 1:
+        print(f"expected one wheel in {WHEELS}, found {len(wheels)}", file=sys.stderr)
+        return 1
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--force-reinstall", wheels[0]], check=True)
+    print(f"installed {wheels[0].name}, {wheels[0].stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+# One command for each job. Each sets up what it needs inside the tree (.venv, target);
+# what must be on the machine is checked first and named if it is missing.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench wheel clean
+
+# The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
+export PYTHON ?=
+# A trace file for the demo; without one it generates a stream.
+TRACE ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: wheel ## four Python processes serve a request stream from one region; TRACE=path for your own
+	@.ci/with-tools python examples/demo/demo.py $(if $(TRACE),"$(TRACE)")
+
+test: ## every test of every part
+	@.ci/with-tools python .ci/stages.py
+
+check: ## the quick inner loop: format, lints, unit tests, Python tests
+	@.ci/with-tools python .ci/stages.py quick
+
+bench: wheel ## every benchmark, one table of ratios against their targets
+	@.ci/with-tools python benches/bench.py
+
+wheel: ## the Python package, built from the tree and installed into .venv
+	@.ci/with-tools python .ci/wheel.py
+
+clean: ## removes everything that was built
+	rm -rf target .venv .pytest_cache .hypothesis
