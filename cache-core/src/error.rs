@@ -200,6 +200,32 @@ pub enum Error {
     },
     /// A defect of this library: a panic was stopped at a language boundary.
     Internal,
+    /// An object of a type that a key or value cannot have.
+    UnsupportedType {
+        /// Name of the type that was given.
+        given: String,
+        /// What was wanted instead, and what else helps.
+        wanted: &'static str,
+    },
+    /// A value is nested deeper than the encoding allows, or contains itself.
+    NestedTooDeep {
+        /// The most levels of nesting.
+        depth_max: u32,
+    },
+    /// A stored value's bytes are not what its kind says.
+    BadEncoding {
+        /// Kind of the value, see [`crate::kind`].
+        kind: u8,
+        /// Where in the value's bytes decoding stopped.
+        offset: u64,
+        /// What was found wrong.
+        reason: &'static str,
+    },
+    /// A stored value was written by a serializer that this handle does not use.
+    WrongSerializer {
+        /// The serializer that wrote it.
+        found: &'static str,
+    },
 }
 
 /// One row of the table: how an [`Error`] is rendered outside Rust.
@@ -235,7 +261,8 @@ macro_rules! table {
             /// How this error is rendered in C, Python, on the wire and as an exit code.
             pub fn rendering(&self) -> Rendering {
                 let number = match self { $(Error::$variant { .. } => $number),* };
-                *TABLE.iter().find(|row| row.number == number).unwrap_or(&TABLE[TABLE.len() - 1])
+                // Numbers are dense from 2; the test below holds them to it.
+                TABLE[number as usize - 2]
             }
         }
     };
@@ -274,6 +301,10 @@ table! {
     InvalidArgument = 31, "invalid_argument", "InvalidArgument", "ValueError";
     HalfMade = 32, "half_made", "RegionHalfMade", "TimeoutError";
     Internal = 33, "internal", "InternalError", "RuntimeError";
+    UnsupportedType = 34, "unsupported_type", "UnsupportedType", "TypeError";
+    NestedTooDeep = 35, "nested_too_deep", "NestedTooDeep", "ValueError";
+    BadEncoding = 36, "bad_encoding", "BadEncoding", "ValueError";
+    WrongSerializer = 37, "wrong_serializer", "WrongSerializer", "ValueError";
 }
 
 impl fmt::Display for Error {
@@ -398,6 +429,19 @@ impl fmt::Display for Error {
             Error::Internal => write!(
                 f,
                 "a defect in the cache library was stopped at the language boundary; please report it"
+            ),
+            Error::UnsupportedType { given, wanted } => write!(f, "{given} is not supported here; {wanted}"),
+            Error::NestedTooDeep { depth_max } => write!(
+                f,
+                "the value is nested deeper than {depth_max} levels, or contains itself; flatten it"
+            ),
+            Error::BadEncoding { kind, offset, reason } => write!(
+                f,
+                "the stored value of kind {kind} cannot be decoded at byte {offset}: {reason}; it was written by another program or is damaged, delete the key"
+            ),
+            Error::WrongSerializer { found } => write!(
+                f,
+                "the value was written with serializer={found:?}, which this handle does not use; open the cache with it, but only if you trust every writer"
             ),
         }
     }
