@@ -95,19 +95,12 @@ def pytest(*arguments: str) -> list[str]:
     return ["python", "-m", "pytest", "-q", "-rs", *arguments]
 
 
-def members() -> set[str]:
-    """The directories of the workspace's crates."""
-    manifest = (TREE / "Cargo.toml").read_text(encoding="utf-8")
-    found = re.search(r"^members = \[(.*?)\]", manifest, re.MULTILINE | re.DOTALL)
-    return set(re.findall(r'"([^"]+)"', found[1]))
-
-
 def stages(quick: bool) -> list[Stage]:
     """What is run, in the order of what fails soonest."""
     wheel = [sys.executable, ".ci/wheel.py"]
     every = [
         Stage("format", ["cargo", "fmt", "--all", "--check"]),
-        Stage("tree", pytest(".ci"), counts_tests=True),
+        Stage("tree", pytest(".ci/test_tree.py"), counts_tests=True),
         Stage("clippy", ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ]
     if quick:
@@ -132,6 +125,7 @@ def stages(quick: bool) -> list[Stage]:
         ),
         Stage("wheel", wheel),
         Stage("python", pytest("pycache/tests"), counts_tests=True),
+        Stage("docs", pytest(".ci/test_docs.py"), counts_tests=True),
     ]
     return every
 

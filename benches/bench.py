@@ -1,0 +1,98 @@
+"""Runs every benchmark and prints one table: `make bench`.
+
+Rows that lose are shown as LOSES and do not fail the run: a benchmark is not a test.
+Results, the machine's kind and the seed go to target/bench/results.json. With
+TRACES=directory the hit ratio of request streams is measured too (see `traces.py`).
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+RESULTS = TREE / "target" / "bench" / "results.json"
+SEED = 20261122
+
+
+def machine() -> dict:
+    """The machine by its kind, and how busy it was before the run."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    rustc = subprocess.run(["rustc", "--version"], cwd=TREE, capture_output=True, text=True, check=False)
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "processor": model or platform.machine(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
+        "python": platform.python_version(),
+        "rustc": " ".join(rustc.stdout.split()[1:2]),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def rows_of(command: list[str]) -> list[dict]:
+    """The rows that a program prints as JSON, one a line."""
+    done = subprocess.run(command, cwd=TREE, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"failed with exit {done.returncode}: {' '.join(command)}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def number(value: float, unit: str) -> str:
+    text = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    return f"{text} {unit}".strip()
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as text: what was measured, its spread, its target, whether it holds, what is behind it."""
+    cells = [("row", "measured", "p10 .. p90", "target", "")]
+    for row in rows:
+        spread = ""
+        if row["low"] != row["high"]:
+            spread = f"{number(row['low'], '')} .. {number(row['high'], '')}"
+        target = f"{row['relation']} {number(row['target'], row['unit'])}"
+        cells.append(
+            (row["row"], number(row["measured"], row["unit"]), spread, target, "ok" if row["holds"] else "LOSES")
+        )
+    widths = [max(len(cell[column]) for cell in cells) for column in range(5)]
+    lines = []
+    for cell, row in zip(cells, [None, *rows]):
+        lines.append("  ".join(text.ljust(width) for text, width in zip(cell, widths)).rstrip())
+        if row and row["detail"]:
+            lines.append(f"    {row['detail']}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs every benchmark and prints one table.")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--smoke", action="store_true", help="show that everything runs, measure nothing")
+    options = parser.parse_args()
+    found = machine()
+    common = ["--seed", str(options.seed), *(["--smoke"] if options.smoke else [])]
+    subprocess.run(["cargo", "build", "--locked", "--release", "--package", "cache-benches"], cwd=TREE, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target"))
+    rows = rows_of([sys.executable, "benches/python/bench.py", *common])
+    rows += rows_of([str(target / "release" / "cache-benches"), *common])
+    if traces := os.environ.get("TRACES"):
+        rows += rows_of([sys.executable, "benches/traces.py", traces])
+
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps({"machine": found, "seed": options.seed, "rows": rows}, indent=1) + "\n")
+    print(", ".join(f"{name} {value}" for name, value in found.items()) + f", seed {options.seed}")
+    print(table(rows))
+    losing = sum(not row["holds"] for row in rows)
+    print(f"{len(rows) - losing} of {len(rows)} rows reach their target; written to {RESULTS.relative_to(TREE)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

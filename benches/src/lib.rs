@@ -1,0 +1,19 @@
+//! Benchmarks of the cache against its rivals and against its own promises.
+//!
+//! Every ratio is measured side by side in one run: the subjects take turns, slice by
+//! slice, and what is reported is the median of the ratios of neighbouring slices with
+//! its spread. Absolute times of two runs, or of two machines, are never compared.
+//!
+//! Reading order: [`measure`] (turns, ratios, rows), [`latency`] (percentiles),
+//! [`subjects`] (who is measured), then one module of [`rows`] for each promise. The
+//! Python rows are in `benches/python`, and `benches/bench.py` runs all of them.
+
+pub mod latency;
+pub mod measure;
+pub mod rows;
+pub mod subjects;
+
+/// The Rust example of the README, compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,45 @@
+//! Runs the Rust rows and writes them as JSON: `cache-benches [--smoke] [--seed N] [GROUP...]`.
+//!
+//! Results go to the standard output, one JSON object a line; progress to the standard error.
+
+use std::process::ExitCode;
+
+use cache_benches::rows::{GROUPS, Plan, scaling};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == scaling::WORKER) {
+        scaling::serve(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    let mut plan = Plan { seed: 20_261_122, smoke: false };
+    let mut wanted = Vec::new();
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--smoke" => plan.smoke = true,
+            "--seed" => match rest.next().and_then(|seed| seed.parse().ok()) {
+                Some(seed) => plan.seed = seed,
+                None => return usage(),
+            },
+            group if GROUPS.iter().any(|(name, _)| *name == group) => wanted.push(argument),
+            _ => return usage(),
+        }
+    }
+    eprintln!("seed {}", plan.seed);
+    for (name, rows) in GROUPS {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            eprintln!("measuring {name}");
+            for row in rows(plan) {
+                println!("{}", row.to_json());
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    let groups: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+    eprintln!("usage: cache-benches [--smoke] [--seed N] [{}]...", groups.join(" | "));
+    ExitCode::from(2)
+}

@@ -1,0 +1,190 @@
+//! Turns, ratios and rows: how a number of the table comes about.
+//!
+//! Owns: the interleaving of two subjects, medians and spreads, and the verdict on a
+//! row. Must never: decide which subjects are compared, or print.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// How a measured number is held against its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// The target is the most that is accepted.
+    AtMost,
+    /// The target is the least that is accepted.
+    AtLeast,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// What was measured, subjects and workload.
+    pub name: String,
+    /// The median.
+    pub measured: f64,
+    /// Tenth and ninetieth percentile of the single measurements; equal where there is one.
+    pub spread: (f64, f64),
+    /// What it has to reach.
+    pub target: f64,
+    /// In which direction.
+    pub relation: Relation,
+    /// A second way to reach the target, decided by the row itself.
+    pub excused: bool,
+    /// Unit of measured and target; empty for a ratio.
+    pub unit: &'static str,
+    /// The numbers behind it.
+    pub detail: String,
+}
+
+impl Row {
+    /// A row of ratios: their median against `target`.
+    pub fn of_ratios(name: &str, ratios: &[f64], relation: Relation, target: f64, detail: String) -> Row {
+        Row {
+            name: name.to_owned(),
+            measured: quantile(ratios, 0.5),
+            spread: (quantile(ratios, 0.1), quantile(ratios, 0.9)),
+            target,
+            relation,
+            excused: false,
+            unit: "",
+            detail,
+        }
+    }
+
+    /// A row of one number, counted rather than timed.
+    pub fn of_count(name: &str, measured: f64, relation: Relation, target: f64, unit: &'static str) -> Row {
+        Row {
+            name: name.to_owned(),
+            measured,
+            spread: (measured, measured),
+            target,
+            relation,
+            excused: false,
+            unit,
+            detail: String::new(),
+        }
+    }
+
+    /// Whether the row reaches its target.
+    pub fn holds(&self) -> bool {
+        self.excused
+            || match self.relation {
+                Relation::AtMost => self.measured <= self.target,
+                Relation::AtLeast => self.measured >= self.target,
+            }
+    }
+
+    /// The row for the results file.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "row": self.name,
+            "measured": self.measured,
+            "low": self.spread.0,
+            "high": self.spread.1,
+            "relation": match self.relation { Relation::AtMost => "<=", Relation::AtLeast => ">=" },
+            "target": self.target,
+            "unit": self.unit,
+            "holds": self.holds(),
+            "detail": self.detail,
+        })
+    }
+}
+
+/// The value below which a share `q` of the samples lies, interpolated; NaN of none.
+pub fn quantile(samples: &[f64], q: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let position = q * last as f64;
+    let below = sorted[position.floor() as usize];
+    let above = sorted[position.ceil() as usize];
+    below + (above - below) * position.fract()
+}
+
+/// What two subjects took, turn by turn, in nanoseconds an operation.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// The first subject's turns.
+    pub first_ns: Vec<f64>,
+    /// The second subject's turns.
+    pub second_ns: Vec<f64>,
+}
+
+impl Turns {
+    /// First over second, a ratio for each pair of neighbouring turns.
+    pub fn ratios(&self) -> Vec<f64> {
+        self.first_ns.iter().zip(&self.second_ns).map(|(first, second)| first / second).collect()
+    }
+
+    /// Medians of both, as text.
+    pub fn medians(&self, first: &str, second: &str) -> String {
+        let (a, b) = (quantile(&self.first_ns, 0.5), quantile(&self.second_ns, 0.5));
+        format!("{first} {a:.0} ns, {second} {b:.0} ns, {} turns", self.first_ns.len())
+    }
+}
+
+/// Lets two subjects take turns: A B, B A, A B, ... Each turn gets its number, from
+/// which it derives its random stream, and says how long its `operations` took.
+pub fn take_turns(
+    turns: u64,
+    operations: u64,
+    mut first: impl FnMut(u64) -> Duration,
+    mut second: impl FnMut(u64) -> Duration,
+) -> Turns {
+    let each = |time: Duration| time.as_nanos() as f64 / operations as f64;
+    // One turn each for caches, branch predictors and page tables; not counted.
+    first(u64::MAX);
+    second(u64::MAX);
+    let mut result = Turns::default();
+    for turn in 0..turns {
+        if turn % 2 == 0 {
+            result.first_ns.push(each(first(turn)));
+            result.second_ns.push(each(second(turn)));
+        } else {
+            result.second_ns.push(each(second(turn)));
+            result.first_ns.push(each(first(turn)));
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_interpolated_between_samples() {
+        let samples = [4.0, 1.0, 3.0, 2.0];
+        assert_eq!(quantile(&samples, 0.0), 1.0);
+        assert_eq!(quantile(&samples, 0.5), 2.5);
+        assert_eq!(quantile(&samples, 1.0), 4.0);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn turns_alternate_and_pair_up() {
+        let order = std::cell::RefCell::new(String::new());
+        let turn = |name, nanos| {
+            let order = &order;
+            move |_| {
+                order.borrow_mut().push(name);
+                Duration::from_nanos(nanos)
+            }
+        };
+        let turns = take_turns(4, 10, turn('a', 200), turn('b', 400));
+        assert_eq!(order.into_inner(), "abABBAABBA".to_lowercase());
+        assert_eq!(turns.ratios(), [0.5; 4]);
+        assert_eq!(turns.first_ns, [20.0; 4]);
+    }
+
+    #[test]
+    fn a_row_holds_only_on_the_right_side_of_its_target() {
+        let row = |relation, measured| Row::of_count("x", measured, relation, 2.0, "");
+        assert!(row(Relation::AtMost, 2.0).holds());
+        assert!(!row(Relation::AtMost, 2.1).holds());
+        assert!(row(Relation::AtLeast, 2.0).holds());
+        assert!(!row(Relation::AtLeast, 1.9).holds());
+        assert!(!row(Relation::AtMost, f64::NAN).holds() && !row(Relation::AtLeast, f64::NAN).holds());
+    }
+}
