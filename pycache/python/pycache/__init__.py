@@ -1,0 +1,1 @@
+from ._pycache import decode, encode

@@ -1,0 +1,231 @@
+//! Values: Python objects as a kind and bytes, and back.
+//!
+//! Small and frequent types have a kind of their own and no framing: bytes are stored as
+//! they are, text as UTF-8, so that programs in other languages read and write them
+//! without knowing Python. Everything else is one CBOR item. `docs/value-encoding.md` is
+//! the specification.
+//!
+//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`receive`].
+
+mod cbor;
+mod decode;
+mod encode;
+mod moments;
+mod receive;
+
+use cache_core::{Error, Meta, kind};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
+use pyo3::{ffi, intern};
+
+pub(crate) use cbor::{ARRAY, BYTES, Reader, TEXT, put_head};
+pub(crate) use decode::{int_from_text, integer};
+pub(crate) use encode::{Encoder, small_int};
+pub(crate) use receive::Receiver;
+
+use crate::errors;
+use decode::{Failure, text};
+use encode::{Utf8, utf8};
+
+/// Containers inside containers that a value may have.
+pub(crate) const DEPTH_MAX: u32 = 64;
+/// Protocol of pickles: the newest that every supported Python reads.
+const PICKLE_PROTOCOL: u8 = 5;
+
+/// Bits of an item's kind byte that are the kind; the others are the form of the key.
+const KIND_BITS: u32 = 6;
+const KIND_MASK: u8 = (1 << KIND_BITS) - 1;
+
+/// What a handle does with objects beyond the safe types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serializer {
+    /// Refuses them, and never reads a pickle.
+    Safe,
+    /// Pickles them, and trusts every writer of the region.
+    Pickle,
+}
+
+/// The kind of a stored value, without the form of its key.
+#[inline]
+pub(crate) fn value_kind(meta: &Meta) -> u8 {
+    meta.kind & KIND_MASK
+}
+
+/// The form of a stored key, see [`crate::key::form`].
+#[inline]
+pub(crate) fn key_form(meta: &Meta) -> u8 {
+    meta.kind >> KIND_BITS
+}
+
+/// A value's kind and its key's form in the one byte that an item has for them.
+#[inline]
+pub(crate) fn stored_kind(kind: u8, form: u8) -> u8 {
+    kind | form << KIND_BITS
+}
+
+/// Types of the standard library, imported when first met.
+pub(crate) struct Types {
+    pub decimal: Py<PyType>,
+    pub uuid: Py<PyType>,
+    pub timezone: Py<PyType>,
+    pub zone_info: Py<PyType>,
+}
+
+impl Types {
+    pub fn get(py: Python<'_>) -> PyResult<&Types> {
+        static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+        TYPES.get_or_try_init(py, || {
+            let class = |module: &str, name: &str| -> PyResult<Py<PyType>> {
+                Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
+            };
+            Ok(Types {
+                decimal: class("decimal", "Decimal")?,
+                uuid: class("uuid", "UUID")?,
+                timezone: class("datetime", "timezone")?,
+                zone_info: class("zoneinfo", "ZoneInfo")?,
+            })
+        })
+    }
+}
+
+/// The bytes of a value on their way to the region.
+pub(crate) enum Payload<'a, 'py> {
+    /// The object's own bytes; it is immutable and outlives the call.
+    Borrowed(&'a [u8]),
+    /// Eight bytes of a number.
+    Number([u8; 8]),
+    /// Bytes made for this call.
+    Owned(Vec<u8>),
+    /// A bytes object made for this call.
+    Object(Bound<'py, PyBytes>),
+}
+
+impl Payload<'_, '_> {
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Payload::Borrowed(bytes) => bytes,
+            Payload::Number(bytes) => bytes,
+            Payload::Owned(bytes) => bytes,
+            Payload::Object(object) => object.as_bytes(),
+        }
+    }
+}
+
+/// Kind and bytes of `object`; the value may have at most `bytes_max` bytes.
+#[inline]
+pub(crate) fn encode<'a, 'py>(
+    object: &'a Bound<'py, PyAny>,
+    serializer: Serializer,
+    bytes_max: u64,
+) -> PyResult<(u8, Payload<'a, 'py>)> {
+    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+        return Ok((kind::BYTES, Payload::Borrowed(bytes.as_bytes())));
+    }
+    if let Ok(text) = object.cast_exact::<PyString>()
+        && let Ok(utf8) = utf8(text)
+    {
+        return Ok((
+            kind::STR,
+            match utf8 {
+                Utf8::Borrowed(bytes) => Payload::Borrowed(bytes),
+                Utf8::Owned(bytes) => Payload::Object(bytes),
+            },
+        ));
+    }
+    if object.is_exact_instance_of::<PyInt>()
+        && let Some(number) = small_int(object)?
+    {
+        return Ok((kind::INT, Payload::Number(number.to_le_bytes())));
+    }
+    encode_other(object, serializer, bytes_max)
+}
+
+fn encode_other<'a, 'py>(
+    object: &'a Bound<'py, PyAny>,
+    serializer: Serializer,
+    bytes_max: u64,
+) -> PyResult<(u8, Payload<'a, 'py>)> {
+    if let Ok(float) = object.cast_exact::<PyFloat>() {
+        return Ok((kind::FLOAT, Payload::Number(float.value().to_bits().to_le_bytes())));
+    }
+    if object.is_none() {
+        return Ok((kind::NONE, Payload::Borrowed(b"")));
+    }
+    if let Ok(truth) = object.cast_exact::<PyBool>() {
+        return Ok((if truth.is_true() { kind::TRUE } else { kind::FALSE }, Payload::Borrowed(b"")));
+    }
+    if let Ok(bytes) = object.cast_exact::<PyByteArray>() {
+        // A copy: another thread may resize a bytearray while this one waits.
+        return Ok((kind::BYTEARRAY, Payload::Owned(bytes.to_vec())));
+    }
+    let mut encoder = Encoder::new(bytes_max);
+    match encoder.put(object, 0) {
+        Ok(()) => Ok((kind::TAGGED, Payload::Owned(encoder.out))),
+        Err(error) if serializer == Serializer::Pickle && pickle_may_help(object.py(), &error) => {
+            let bytes = pickle(object)?;
+            Ok((kind::PICKLE, Payload::Object(bytes)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// True for the refusals that a pickle does not share.
+fn pickle_may_help(py: Python<'_>, error: &PyErr) -> bool {
+    let code = error.value(py).getattr(intern!(py, "code"));
+    code.is_ok_and(|code| code.eq("unsupported_type").unwrap_or(false) || code.eq("nested_too_deep").unwrap_or(false))
+}
+
+fn pickle<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = object.py();
+    let dumps = DUMPS.import(py, "pickle", "dumps")?;
+    Ok(dumps.call1((object, PICKLE_PROTOCOL))?.cast_into::<PyBytes>()?)
+}
+
+fn unpickle<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    LOADS.import(bytes.py(), "pickle", "loads")?.call1((bytes,))
+}
+
+/// The object that `bytes` of `kind` stand for. The bytes must be a private copy.
+pub(crate) fn decode<'py>(
+    py: Python<'py>,
+    kind: u8,
+    bytes: &[u8],
+    serializer: Serializer,
+) -> PyResult<Bound<'py, PyAny>> {
+    let bad =
+        |offset: usize, reason| errors::exception(py, &Error::BadEncoding { kind, offset: offset as u64, reason });
+    let empty = |object: Bound<'py, PyAny>| {
+        if bytes.is_empty() { Ok(object) } else { Err(bad(0, "bytes where none belong")) }
+    };
+    let number = || <[u8; 8]>::try_from(bytes).map_err(|_| bad(0, "not the 8 bytes of a number"));
+    match kind {
+        kind::BYTES => Ok(PyBytes::new(py, bytes).into_any()),
+        kind::STR => match text(py, bytes) {
+            Ok(text) => Ok(text),
+            Err(Failure::Bytes(reason)) => Err(bad(0, reason)),
+            Err(Failure::Python(error)) => Err(error),
+        },
+        kind::INT => {
+            let number = i64::from_le_bytes(number()?);
+            // SAFETY: the interpreter is attached; the result is a new reference or an error.
+            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromLongLong(number)) }
+        }
+        kind::FLOAT => Ok(PyFloat::new(py, f64::from_le_bytes(number()?)).into_any()),
+        kind::NONE => empty(py.None().into_bound(py)),
+        kind::FALSE => empty(PyBool::new(py, false).to_owned().into_any()),
+        kind::TRUE => empty(PyBool::new(py, true).to_owned().into_any()),
+        kind::BYTEARRAY => Ok(PyByteArray::new(py, bytes).into_any()),
+        kind::TAGGED => match decode::item(py, bytes) {
+            Ok(object) => Ok(object),
+            Err((Failure::Bytes(reason), offset)) => Err(bad(offset, reason)),
+            Err((Failure::Python(error), _)) => Err(error),
+        },
+        kind::PICKLE if serializer == Serializer::Pickle => unpickle(PyBytes::new(py, bytes).as_any()),
+        kind::PICKLE => Err(errors::exception(py, &Error::WrongSerializer { found: "pickle" })),
+        _ => Err(bad(0, "an unknown kind")),
+    }
+}
