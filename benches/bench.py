@@ -46,7 +46,9 @@ def rows_of(command: list[str]) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def number(value: float, unit: str) -> str:
+def number(value: float | None, unit: str) -> str:
+    if value is None:
+        return "none"
     text = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
     return f"{text} {unit}".strip()
 
