@@ -22,7 +22,7 @@ test: ## every test of every part
 check: ## the quick inner loop: format, lints, unit tests, Python tests
 	@.ci/with-tools python .ci/stages.py quick
 
-bench: wheel ## every benchmark, one table of ratios against their targets
+bench: wheel ## every benchmark, one table of ratios against their targets; CACHE_SHM_TRACES=directory adds hit ratios
 	@.ci/with-tools python benches/bench.py
 
 wheel: ## the Python package, built from the tree and installed into .venv

@@ -97,6 +97,17 @@ def cargo_metadata(*arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
+REQUIREMENTS = {
+    ".ci": TREE / ".ci" / "requirements.txt",
+    "examples": TREE / "examples" / "demo" / "requirements.txt",
+}
+
+
+def pins(path: Path) -> list[str]:
+    """The lines of a requirements file that name a package."""
+    return [line for line in text_of(path).splitlines() if line.strip() and not line.startswith("#")]
+
+
 def direct_dependencies() -> dict[str, set[str]]:
     """Each direct dependency from outside the tree, with the parts that name it."""
     found: dict[str, set[str]] = {}
@@ -105,14 +116,12 @@ def direct_dependencies() -> dict[str, set[str]]:
         for dependency in package["dependencies"]:
             if dependency.get("path") is None:
                 found.setdefault(dependency["name"], set()).add(package["name"])
-    requirements = text_of(TREE / ".ci" / "requirements.txt").splitlines()
-    for line in requirements:
-        if name := re.match(r"[A-Za-z][\w.-]*", line):
-            found.setdefault(name[0], set()).add(".ci")
-    project = TREE / "pycache" / "pyproject.toml"
-    if project.exists():
-        listed = re.search(r"^requires = \[(.*?)\]", text_of(project), re.MULTILINE | re.DOTALL)
-        for name in re.findall(r"[\"']([A-Za-z][\w.-]*)", listed[1] if listed else ""):
+    for part, path in REQUIREMENTS.items():
+        for line in pins(path):
+            found.setdefault(re.match(r"[\w.-]+", line)[0], set()).add(part)
+    project = text_of(TREE / "pycache" / "pyproject.toml")
+    for listed in re.findall(r"^(?:requires|dependencies) = \[(.*?)\]", project, re.MULTILINE | re.DOTALL):
+        for name in re.findall(r"[\"']([A-Za-z][\w.-]*)", listed):
             found.setdefault(name, set()).add("pycache")
     return found
 
@@ -134,8 +143,8 @@ def test_a_dependency_without_a_reason_is_not_documented():
 
 
 def test_python_tools_are_pinned_to_one_version():
-    lines = [line for line in text_of(TREE / ".ci" / "requirements.txt").splitlines() if line and line[0] != "#"]
-    assert lines and all(re.fullmatch(r"[\w.-]+(\[[\w,]+\])?==\d+(\.\d+)*", line) for line in lines)
+    lines = [line for path in REQUIREMENTS.values() for line in pins(path)]
+    assert lines and all(re.fullmatch(r"[\w.-]+==\d+(\.\d+)*", line) for line in lines)
 
 
 def allowed(expression: str, licences: set[str]) -> bool:
