@@ -37,7 +37,7 @@ def text_of(path: Path) -> str:
 
 # Written in pieces, so that this file does not contain what it looks for.
 MACHINE_TEXT = [
-    re.compile(r"(?<![\w.~$}-])/(" + "|".join(["ho" + "me/[a-z]", "ro" + "ot/", "wo" + "rk/", "Us" + "ers/"]) + ")"),
+    re.compile(r"(?<![\w.~$}-])/(" + "|".join(["ho" + r"me/\w{2,}", "ro" + "ot/", "wo" + "rk/", "Us" + "ers/"]) + ")"),
     re.compile(r"(index|static)\.crates" + r"\.io|pypi" + r"\.org|pythonhosted" + r"\.org|deb\.debian" + r"\.org|npmjs" + r"\.org"),
     re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"),
 ]
