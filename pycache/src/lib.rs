@@ -2,13 +2,24 @@
 //!
 //! A thin rim: Python objects become bytes, the cache's operations are called, bytes
 //! become Python objects. Nothing here decides what is stored, kept or found.
+//!
+//! Reading order: [`key`] and [`value`] say what objects are as bytes, [`wait`] how a
+//! write waits, [`cache`] what users call, [`open`] and [`arguments`] what they may say,
+//! [`iterate`] and [`errors`] what they get back.
 
+mod arguments;
+mod cache;
 mod errors;
+mod iterate;
 mod key;
+mod open;
 mod value;
+mod wait;
+
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
 /// Kind and bytes of `value`, as `docs/value-encoding.md` describes them. For tests and tools.
 #[pyfunction]
@@ -24,16 +35,42 @@ fn decode<'py>(py: Python<'py>, kind: u8, data: &[u8]) -> PyResult<Bound<'py, Py
     value::decode(py, kind, data, value::Serializer::Safe)
 }
 
+/// What is known of each region in `dir`, as dicts.
+#[pyfunction]
+#[pyo3(signature = (dir=None))]
+fn regions(py: Python<'_>, dir: Option<PathBuf>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let found = py.detach(|| cache_shm::regions(dir.as_deref())).map_err(|error| errors::exception(py, &error))?;
+    found
+        .into_iter()
+        .map(|region| {
+            let fields = PyDict::new(py);
+            fields.set_item("name", region.name)?;
+            fields.set_item("path", region.path.display().to_string())?;
+            fields.set_item("size", region.bytes)?;
+            fields.set_item("used", region.bytes_used)?;
+            fields.set_item("created", region.created_unix_ms as f64 / 1000.0)?;
+            fields.set_item("uid", region.uid)?;
+            fields.set_item("mode", region.mode)?;
+            fields.set_item("format_version", region.format_version)?;
+            fields.set_item("state", region.state.word())?;
+            Ok(fields)
+        })
+        .collect()
+}
+
 /// Native code of the package `pycache`; import that instead.
 #[pymodule]
 mod _pycache {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::{decode, encode};
+    use super::cache::Cache;
+    #[pymodule_export]
+    use super::{decode, encode, regions};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::errors::register(module)
     }
 }

@@ -1,1 +1,129 @@
-from ._pycache import decode, encode
+"""One cache in shared memory for all processes of a host.
+
+>>> cache = Cache("docs-module", size="2MB", dir=directory)
+>>> cache.set("greeting", "hello", ttl=60)
+>>> cache["greeting"]
+'hello'
+>>> cache.incr("visits", default=0)
+1
+>>> cache.destroy()
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from typing import NamedTuple
+
+from . import _pycache
+from ._pycache import (
+    BadEncoding,
+    BufferTooSmall,
+    Busy,
+    Cache,
+    CacheError,
+    Closed,
+    EarlierBoot,
+    ForeignOwner,
+    FormatVersion,
+    IntegerOverflow,
+    InternalError,
+    InvalidArgument,
+    InvalidKey,
+    InvalidName,
+    InvalidSize,
+    NestedTooDeep,
+    NoSpace,
+    NotInteger,
+    NotRegion,
+    ParticipantsFull,
+    PinsFull,
+    ReadOnly,
+    RegionCorrupt,
+    RegionExists,
+    RegionFull,
+    RegionGone,
+    RegionHalfMade,
+    RegionIOError,
+    RegionMissing,
+    RegionPermission,
+    RegionSymlink,
+    RegionTruncated,
+    SizeMismatch,
+    UnsupportedFilesystem,
+    UnsupportedType,
+    ValueTooLarge,
+    WrongSerializer,
+)
+
+__version__ = _pycache.__version__
+
+__all__ = [
+    "BadEncoding",
+    "BufferTooSmall",
+    "Busy",
+    "Cache",
+    "CacheError",
+    "Closed",
+    "EarlierBoot",
+    "ForeignOwner",
+    "FormatVersion",
+    "IntegerOverflow",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidKey",
+    "InvalidName",
+    "InvalidSize",
+    "NestedTooDeep",
+    "NoSpace",
+    "NotInteger",
+    "NotRegion",
+    "ParticipantsFull",
+    "PinsFull",
+    "ReadOnly",
+    "RegionCorrupt",
+    "RegionExists",
+    "RegionFull",
+    "RegionGone",
+    "RegionHalfMade",
+    "RegionIOError",
+    "RegionInfo",
+    "RegionMissing",
+    "RegionPermission",
+    "RegionSymlink",
+    "RegionTruncated",
+    "SizeMismatch",
+    "UnsupportedFilesystem",
+    "UnsupportedType",
+    "ValueTooLarge",
+    "WrongSerializer",
+    "__version__",
+    "regions",
+]
+
+MutableMapping.register(Cache)
+
+
+class RegionInfo(NamedTuple):
+    """What is known of a region without opening it."""
+
+    name: str
+    path: str
+    size: int
+    used: int
+    created: float
+    uid: int
+    mode: int
+    format_version: int
+    state: str
+
+
+def regions(dir: str | os.PathLike[str] | None = None) -> list[RegionInfo]:
+    """The regions in ``dir``, or in the directory where this user's regions are.
+
+    >>> cache = Cache("docs-regions", size="2MB", dir=directory)
+    >>> [region.name for region in regions(directory)]
+    ['docs-regions']
+    >>> cache.destroy()
+    """
+    return [RegionInfo(**fields) for fields in _pycache.regions(dir)]

@@ -17,10 +17,8 @@ pub(crate) const ARRAY: u8 = 4;
 pub(crate) const MAP: u8 = 5;
 /// Tag on the item that follows.
 pub(crate) const TAG: u8 = 6;
-/// Simple values and floating-point numbers.
-pub(crate) const SIMPLE: u8 = 7;
 
-/// Whole bytes of the simple values and of the head of a double.
+/// First bytes of simple values and floating-point numbers: major type 7.
 pub(crate) const FALSE: u8 = 0xf4;
 pub(crate) const TRUE: u8 = 0xf5;
 pub(crate) const NONE: u8 = 0xf6;

@@ -1,0 +1,331 @@
+"""Native code of the package ``pycache``; import that instead."""
+
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from datetime import timedelta
+from os import PathLike
+from types import GenericAlias, TracebackType
+from typing import Any, Generic, Literal, Protocol, overload
+
+from typing_extensions import Self, TypeVar, disjoint_base
+
+_Key = TypeVar("_Key", default=Any)
+_Value = TypeVar("_Value", default=Any)
+_Default = TypeVar("_Default")
+_K = TypeVar("_K")
+_V_co = TypeVar("_V_co", covariant=True)
+
+class _KeysAndGetItem(Protocol[_K, _V_co]):
+    def keys(self) -> Iterable[_K]: ...
+    def __getitem__(self, key: _K, /) -> _V_co: ...
+
+__all__ = [
+    "BadEncoding",
+    "BufferTooSmall",
+    "Busy",
+    "Cache",
+    "CacheError",
+    "Closed",
+    "EarlierBoot",
+    "ForeignOwner",
+    "FormatVersion",
+    "IntegerOverflow",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidKey",
+    "InvalidKey",
+    "InvalidName",
+    "InvalidSize",
+    "NestedTooDeep",
+    "NoSpace",
+    "NotInteger",
+    "NotRegion",
+    "ParticipantsFull",
+    "PinsFull",
+    "ReadOnly",
+    "RegionCorrupt",
+    "RegionExists",
+    "RegionFull",
+    "RegionGone",
+    "RegionHalfMade",
+    "RegionIOError",
+    "RegionMissing",
+    "RegionPermission",
+    "RegionSymlink",
+    "RegionTruncated",
+    "SizeMismatch",
+    "UnsupportedFilesystem",
+    "UnsupportedType",
+    "ValueTooLarge",
+    "WrongSerializer",
+    "__version__",
+    "decode",
+    "encode",
+    "regions",
+]
+__version__: str
+
+class CacheError(Exception):
+    """Base of every error of the cache; ``code`` is its word in the table of errors."""
+
+    code: str | None
+
+class InvalidKey(CacheError, ValueError):
+    """The key is empty or has more than 65,535 bytes."""
+
+class ValueTooLarge(CacheError, ValueError):
+    """The value has more bytes than a quarter of the region; the text says both numbers."""
+
+class NotInteger(CacheError, TypeError):
+    """``incr`` on a value that is neither an integer nor canonical decimal text."""
+
+class IntegerOverflow(CacheError, OverflowError):
+    """The result of ``incr`` does not fit 64 bits with sign; nothing was changed."""
+
+class Busy(CacheError, TimeoutError):
+    """Another process held what was needed until the timeout; try again."""
+
+class RegionFull(CacheError, MemoryError):
+    """A region that does not evict has no room; nothing was dropped."""
+
+class NoSpace(CacheError, OSError):
+    """The file system of the region is full."""
+
+class ReadOnly(CacheError, PermissionError):
+    """A write through a handle that was opened read-only."""
+
+class Closed(CacheError, ValueError):
+    """The handle was closed."""
+
+class RegionGone(CacheError, OSError):
+    """The region was destroyed or replaced; the next write attaches the new one."""
+
+class NotRegion(CacheError, ValueError):
+    """The file is not a cache region."""
+
+class FormatVersion(CacheError, ValueError):
+    """The region has a format that this release does not read."""
+
+class RegionCorrupt(CacheError, OSError):
+    """The region's fixed bytes contradict each other."""
+
+class RegionTruncated(CacheError, OSError):
+    """The region's file is shorter than its header says."""
+
+class EarlierBoot(CacheError, OSError):
+    """The region was made before this boot, and this handle may not make it anew."""
+
+class ForeignOwner(CacheError, PermissionError):
+    """The region belongs to another user or group."""
+
+class RegionPermission(CacheError, PermissionError):
+    """The region's file or directory may not be opened, or others may change it."""
+
+class RegionSymlink(CacheError, PermissionError):
+    """A symbolic link stands where the region's file should be."""
+
+class InvalidName(CacheError, ValueError):
+    """The name cannot name a region."""
+
+class InvalidSize(CacheError, ValueError):
+    """The size is below the minimum, or not a size."""
+
+class SizeMismatch(CacheError, ValueError):
+    """The region exists with another size, and ``on_mismatch`` is "error"."""
+
+class RegionExists(CacheError, FileExistsError):
+    """A region of that name exists."""
+
+class RegionMissing(CacheError, FileNotFoundError):
+    """There is no region of that name, and this handle may not create it."""
+
+class ParticipantsFull(CacheError, OSError):
+    """Every participant slot of the region is taken by a living process."""
+
+class PinsFull(CacheError, OSError):
+    """This process holds as many views as it can."""
+
+class UnsupportedFilesystem(CacheError, OSError):
+    """The file system cannot hold a region."""
+
+class RegionIOError(CacheError, OSError):
+    """The operating system refused a call; ``errno`` says why."""
+
+class BufferTooSmall(CacheError, BufferError):
+    """A buffer is too small for the value."""
+
+class InvalidArgument(CacheError, ValueError):
+    """An argument makes no sense; the text says which one."""
+
+class RegionHalfMade(CacheError, TimeoutError):
+    """Another process is creating the region and did not finish in time."""
+
+class InternalError(CacheError, RuntimeError):
+    """A defect of this library."""
+
+class UnsupportedType(CacheError, TypeError):
+    """A key or value is of a type that is not stored."""
+
+class NestedTooDeep(CacheError, ValueError):
+    """A value has more than 64 levels, or contains itself."""
+
+class BadEncoding(CacheError, ValueError):
+    """The stored bytes are not what their kind says: another program wrote them, or they are damaged."""
+
+class WrongSerializer(CacheError, ValueError):
+    """The value was written by a serializer that this handle does not use."""
+
+@disjoint_base
+class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
+    """A cache in shared memory, the same one in every process that opens its name.
+
+    It is a mutable mapping with times to live, atomic operations and a fixed size: when it
+    is full, what is least worth keeping makes room. Keys are str, bytes, int or tuples of
+    these; values are the plain types of Python, exactly and not their subclasses.
+    """
+
+    def __new__(
+        cls,
+        name: str | None,
+        size: int | str | None = None,
+        ttl: float | timedelta | None = None,
+        *,
+        timeout: float | timedelta = ...,
+        evict: bool = True,
+        ephemeral: bool = False,
+        read_only: bool = False,
+        on_mismatch: Literal["warn", "error"] = "warn",
+        mode: int | None = None,
+        group: int | str | None = None,
+        dir: str | PathLike[str] | None = None,
+        prealloc: bool = False,
+        serializer: Literal["pickle"] | None = None,
+    ) -> Self: ...
+    @overload
+    def get(self, key: _Key, default: None = None) -> _Value | None: ...
+    @overload
+    def get(self, key: _Key, default: _Value) -> _Value: ...
+    @overload
+    def get(self, key: _Key, default: _Default) -> _Value | _Default: ...
+    def set(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> None:
+        """Stores ``value``; ttl unset: the cache's default, None: for ever, <= 0: expired already."""
+
+    def add(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> bool:
+        """Stores ``value`` only if ``key`` is not there; True if it was stored."""
+
+    def replace(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> bool:
+        """Stores ``value`` only if ``key`` is there; True if it was stored."""
+
+    def delete(self, key: _Key) -> bool:
+        """Removes ``key``; True if it was there."""
+
+    @overload
+    def pop(self, key: _Key) -> _Value: ...
+    @overload
+    def pop(self, key: _Key, default: _Value) -> _Value: ...
+    @overload
+    def pop(self, key: _Key, default: _Default) -> _Value | _Default: ...
+    def popitem(self) -> tuple[_Key, _Value]:
+        """Removes any key and returns it with its value, in one step."""
+
+    def touch(self, key: _Key, ttl: float | timedelta | None = ...) -> bool:
+        """Gives ``key`` a new time to live; False if it is not there."""
+
+    def ttl(self, key: _Key) -> float | None:
+        """Seconds that ``key`` still has, None if it never expires; KeyError if it is not there."""
+
+    def incr(self, key: _Key, delta: int = 1, default: int | None = None) -> int:
+        """Adds ``delta`` (1) in one step; a missing key is a KeyError, or counts as ``default``."""
+
+    def decr(self, key: _Key, delta: int = 1, default: int | None = None) -> int:
+        """Subtracts ``delta`` (1) in one step; otherwise as ``incr``."""
+
+    def get_many(self, keys: Iterable[_Key]) -> dict[_Key, _Value]:
+        """The values of those keys that are there."""
+
+    def set_many(
+        self,
+        items: Mapping[_Key, _Value] | Iterable[tuple[_Key, _Value]],
+        ttl: float | timedelta | None = ...,
+    ) -> list[_Key]:
+        """Stores every pair; a list of the keys that failed."""
+
+    def delete_many(self, keys: Iterable[_Key]) -> int:
+        """Removes every key; how many were there."""
+
+    @overload
+    def get_or_set(self, key: _Key, default: Callable[[], _Value], ttl: float | timedelta | None = ...) -> _Value: ...
+    @overload
+    def get_or_set(self, key: _Key, default: _Value, ttl: float | timedelta | None = ...) -> _Value: ...
+    @overload
+    def setdefault(
+        self: Cache[_Key, _Default | None], key: _Key, default: None = None, ttl: float | timedelta | None = ...
+    ) -> _Default | None: ...
+    @overload
+    def setdefault(self, key: _Key, default: _Value, ttl: float | timedelta | None = ...) -> _Value: ...
+    @overload
+    def update(self, other: _KeysAndGetItem[_Key, _Value] | Iterable[tuple[_Key, _Value]] = ..., /) -> None: ...
+    @overload
+    def update(
+        self: Cache[str, _Value],
+        other: _KeysAndGetItem[str, _Value] | Iterable[tuple[str, _Value]] = ...,
+        /,
+        **entries: _Value,
+    ) -> None: ...
+    def clear(self) -> None:
+        """Removes every key, in one step."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters of the whole region, summed over all its processes."""
+
+    def keys(self) -> KeysView[_Key]: ...
+    def values(self) -> ValuesView[_Value]: ...
+    def items(self) -> ItemsView[_Key, _Value]: ...
+    def _iter_values(self) -> Iterator[_Value]: ...
+    def _iter_items(self) -> Iterator[tuple[_Key, _Value]]: ...
+    def close(self) -> None:
+        """Closes this handle; the region stays. Closing twice is fine."""
+
+    def destroy(self) -> None:
+        """Removes the region for everyone."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def default_ttl(self) -> float | None: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    def __getitem__(self, key: _Key, /) -> _Value: ...
+    def __setitem__(self, key: _Key, value: _Value, /) -> None: ...
+    def __delitem__(self, key: _Key, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __iter__(self) -> Iterator[_Key]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+def regions(dir: str | PathLike[str] | None = None) -> list[dict[str, Any]]: ...
+def encode(value: object, bytes_max: int = ...) -> tuple[int, bytes]:
+    """Kind and bytes of ``value``, as docs/value-encoding.md describes them. For tests and tools."""
+
+def decode(kind: int, data: bytes) -> Any:
+    """The object that ``data`` of ``kind`` stand for. For tests and tools."""

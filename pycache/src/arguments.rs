@@ -1,0 +1,167 @@
+//! Arguments: times to live, deadlines, sizes and groups, in the forms that Python
+//! users write them.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use cache_shm::Error;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDelta, PyDeltaAccess, PyFloat, PyInt, PyString};
+
+use crate::{errors, value};
+
+/// An optional argument for which None is a value like any other.
+pub(crate) enum Given<'py> {
+    /// The caller said nothing.
+    Unset,
+    /// The caller said this.
+    Value(Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given<'py> {
+    type Error = Infallible;
+
+    #[inline]
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Given::Value(object.to_owned()))
+    }
+}
+
+/// A time to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    /// The cache's default.
+    Unset,
+    /// For ever.
+    Never,
+    /// Zero or less: expired already.
+    Past,
+    /// So long, rounded up to a millisecond.
+    For(Duration),
+}
+
+const DAY_SECONDS: i128 = 86_400;
+const TTL_WANTED: &str = "ttl is a number of seconds (int or float), a timedelta, or None for ever";
+/// Longer than this is for ever: half of what fits 64 bits of milliseconds.
+const TTL_SECONDS_MAX: i128 = (u64::MAX / 2000) as i128;
+
+impl Ttl {
+    fn from_micros(micros: i128) -> Ttl {
+        if micros <= 0 {
+            return Ttl::Past;
+        }
+        let millis = (micros + 999) / 1000;
+        if millis / 1000 > TTL_SECONDS_MAX { Ttl::Never } else { Ttl::For(Duration::from_millis(millis as u64)) }
+    }
+
+    /// What `object` says.
+    pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Ttl> {
+        if object.is_none() {
+            return Ok(Ttl::Never);
+        }
+        if object.is_instance_of::<PyBool>() {
+            return Err(PyTypeError::new_err(format!("{TTL_WANTED}; not bool")));
+        }
+        if object.is_instance_of::<PyInt>() {
+            let micros = object.extract::<i64>().map(|seconds| i128::from(seconds) * 1_000_000);
+            // More seconds than fit 64 bits, in either direction.
+            return Ok(Ttl::from_micros(micros.or_else(|_| object.lt(0).map(|past| if past { -1 } else { i128::MAX / 2 }))?));
+        }
+        if let Ok(float) = object.cast::<PyFloat>() {
+            let seconds = float.value();
+            if seconds.is_nan() {
+                return Err(errors::exception(object.py(), &Error::InvalidArgument { reason: "ttl is not a number (nan)" }));
+            }
+            let micros = (seconds * 1e6).ceil().clamp(-1.0, 1e30) as i128;
+            return Ok(Ttl::from_micros(micros));
+        }
+        if let Ok(delta) = object.cast::<PyDelta>() {
+            let seconds = i128::from(delta.get_days()) * DAY_SECONDS + i128::from(delta.get_seconds());
+            return Ok(Ttl::from_micros(seconds * 1_000_000 + i128::from(delta.get_microseconds())));
+        }
+        Err(PyTypeError::new_err(format!("{TTL_WANTED}; not {}", object.get_type().name()?)))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Ttl {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ttl::of(&object)
+    }
+}
+
+const TIMEOUT_WANTED: &str = "timeout is a number of seconds (int or float) or a timedelta";
+/// The longest deadline: a day.
+const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
+
+/// The deadline of writes: zero (try once) to a day.
+pub(crate) fn timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds = if let Ok(delta) = object.cast::<PyDelta>() {
+        f64::from(delta.get_days()) * DAY_SECONDS as f64
+            + f64::from(delta.get_seconds())
+            + f64::from(delta.get_microseconds()) / 1e6
+    } else if !object.is_instance_of::<PyBool>()
+        && (object.is_instance_of::<PyInt>() || object.is_instance_of::<PyFloat>())
+    {
+        object.extract::<f64>().unwrap_or(f64::INFINITY)
+    } else {
+        return Err(PyTypeError::new_err(format!("{TIMEOUT_WANTED}; not {}", object.get_type().name()?)));
+    };
+    if (0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    let reason = "timeout is a number of seconds from 0 (try once) to 86400 (a day)";
+    Err(errors::exception(object.py(), &Error::InvalidArgument { reason }))
+}
+
+/// A size in bytes, as an int or as text such as "256MB".
+pub(crate) fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let py = object.py();
+    let text = if object.is_exact_instance_of::<PyInt>() {
+        object.str()?
+    } else if let Ok(text) = object.cast::<PyString>() {
+        text.clone()
+    } else {
+        let class = object.get_type();
+        return Err(PyTypeError::new_err(format!(
+            "size is a number of bytes (int) or text such as \"256MB\"; not {}",
+            class.name()?
+        )));
+    };
+    cache_shm::parse_size(&text.to_cow()?).map_err(|error| errors::exception(py, &error))
+}
+
+/// A group id, as an int or as a group's name.
+pub(crate) fn group(object: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let py = object.py();
+    if object.is_exact_instance_of::<PyInt>() {
+        return object.extract::<u32>().map_err(|_| PyValueError::new_err("group is not a group id"));
+    }
+    let Ok(name) = object.cast::<PyString>() else {
+        let class = object.get_type();
+        return Err(PyTypeError::new_err(format!("group is a group id (int) or a group's name; not {}", class.name()?)));
+    };
+    match py.import("grp")?.call_method1("getgrnam", (name,)) {
+        Ok(found) => found.getattr("gr_gid")?.extract(),
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyKeyError>(py) => {
+            Err(PyValueError::new_err(format!("there is no group named {:?}", name.to_cow()?)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A signed 64-bit integer that is not a bool.
+pub(crate) fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
+    if !object.is_exact_instance_of::<PyInt>() {
+        let class = object.get_type();
+        return Err(PyTypeError::new_err(format!("an int is needed; not {}", class.name()?)));
+    }
+    value::small_int(object)?.ok_or_else(|| errors::exception(object.py(), &Error::Overflow))
+}
+
+/// The same, or None.
+pub(crate) fn optional_integer(object: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
+    if object.is_none() { Ok(None) } else { integer(object).map(Some) }
+}

@@ -1,0 +1,850 @@
+//! The class `Cache`.
+//!
+//! Owns: one handle on a region, and what the constructor was told. Each method turns
+//! its arguments into bytes, calls the operation of the same name, and turns the outcome
+//! into objects.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cache_shm::{Error, Meta, NEVER, WriteOptions};
+use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
+use pyo3::{ffi, intern};
+
+use crate::arguments::{self, Given, Ttl};
+use crate::iterate::{CacheIterator, What};
+use crate::key::{self, Key, Scratch};
+use crate::open::{self, Options};
+use crate::value::{self, Payload, Receiver};
+use crate::wait::{self, DETACH_BYTES};
+use crate::{errors, value::stored_kind};
+
+/// A cache in shared memory, the same one in every process that opens its name.
+///
+/// It is a mutable mapping with times to live, atomic operations and a fixed size: when
+/// it is full, what is least worth keeping makes room. Any process may stop or die at any
+/// moment without harm to the others.
+///
+/// Args:
+///     name: The region's name: letters, digits and ``._-``. None makes a private region
+///         that only children forked from this process share.
+///     size: Bytes of the region as int or text ("64MB", "1GiB"), used when it is created.
+///         Without it an existing region is attached, or one with 256 MiB (or half of the
+///         free memory, whichever is less) is created.
+///     ttl: Time to live of values that name none: seconds or timedelta; None for ever.
+///     timeout: Longest wait of a write for other writers, in seconds (1.0).
+///     evict: False makes a full region raise RegionFull instead of dropping old values.
+///     ephemeral: The region goes with the last process that has it open.
+///     read_only: Attach only, and let the kernel refuse writes.
+///     on_mismatch: "warn" or "error" when the region exists with another size.
+///     mode: Permission bits of the region's file (0o600).
+///     group: Group of the region's file, as id or name, to share with ``mode=0o660``.
+///     dir: Directory of the region's file, instead of ``CACHE_SHM_DIR`` or the default.
+///     prealloc: Claim all memory at creation.
+///     serializer: "pickle" to store any picklable object, and to trust every writer.
+///
+/// >>> cache = Cache("docs-class", size="2MB", ttl=60, dir=directory)
+/// >>> cache["user:7"] = {"name": "Ada", "visits": 1}
+/// >>> cache["user:7"]
+/// {'name': 'Ada', 'visits': 1}
+/// >>> cache.get("user:8") is None
+/// True
+/// >>> cache.destroy()
+#[pyclass(frozen, subclass, weakref, mapping, module = "pycache")]
+pub(crate) struct Cache {
+    handle: cache_shm::Cache,
+    options: Options,
+    /// Most bytes that a value can have in this region.
+    value_bytes_max: u64,
+    /// What `==` and `hash` go by: the region's file, or a number for a private one.
+    identity: Identity,
+}
+
+/// Which region a handle is on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Identity {
+    File(PathBuf),
+    /// Process that made it, and the how manieth of that process. Forked children keep it.
+    Private(u32, u64),
+}
+
+impl Identity {
+    fn private() -> Identity {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: only a number that nobody else gets.
+        Identity::Private(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Cache {
+    pub fn handle(&self) -> &cache_shm::Cache {
+        &self.handle
+    }
+
+    fn raise(py: Python<'_>) -> impl FnOnce(Error) -> PyErr {
+        move |error| errors::exception(py, &error)
+    }
+
+    /// The value under `key`, copied out and decoded.
+    #[inline]
+    pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut receiver = Receiver::new(py, DETACH_BYTES);
+        match self.handle.map().and_then(|map| map.get(key, &mut receiver)) {
+            Ok(Some(_)) => receiver.finish(self.options.serializer).map(Some),
+            Ok(None) => Ok(None),
+            Err(_) if receiver.too_large() => self.lookup_large(py, key),
+            Err(error) => Err(errors::exception(py, &error)),
+        }
+    }
+
+    /// The same for a value that is long to copy: other threads run meanwhile.
+    #[cold]
+    fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let view = match self.handle.view(key) {
+            Ok(Some(view)) => view,
+            Ok(None) => return Ok(None),
+            // Without a pin the copy cannot be left alone with the value.
+            Err(Error::PinsFull { .. } | Error::ReadOnly) => {
+                let mut receiver = Receiver::new(py, usize::MAX);
+                let found = self.handle.get_into(key, &mut receiver).map_err(Self::raise(py))?;
+                return found.map(|_| receiver.finish(self.options.serializer)).transpose();
+            }
+            Err(error) => return Err(errors::exception(py, &error)),
+        };
+        let kind = value::value_kind(&view.meta());
+        let bytes: &[u8] = &view;
+        // SAFETY: makes a new bytes object of so many bytes that are not yet written.
+        let object = unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), bytes.len() as ffi::Py_ssize_t);
+            Bound::from_owned_ptr_or_err(py, object)?
+        };
+        // SAFETY: the object was just made of that length, and nobody else has seen it.
+        let space = unsafe {
+            let data = ffi::PyBytes_AS_STRING(object.as_ptr()).cast_mut();
+            std::slice::from_raw_parts_mut(data.cast::<u8>(), bytes.len())
+        };
+        py.detach(|| space.copy_from_slice(bytes));
+        drop(view);
+        let object = object.cast_into::<PyBytes>()?;
+        match kind {
+            cache_shm::kind::BYTES => Ok(Some(object.into_any())),
+            _ => value::decode(py, kind, object.as_bytes(), self.options.serializer).map(Some),
+        }
+    }
+
+    /// Kind and bytes of a value, checked against what fits the region.
+    #[inline]
+    fn encode<'a, 'py>(&self, object: &'a Bound<'py, PyAny>) -> PyResult<(u8, Payload<'a, 'py>)> {
+        value::encode(object, self.options.serializer, self.value_bytes_max)
+    }
+
+    /// The moment of expiry that `ttl` means now.
+    #[inline]
+    fn expires_at(&self, py: Python<'_>, ttl: Ttl) -> PyResult<u64> {
+        match if ttl == Ttl::Unset { self.options.ttl } else { ttl } {
+            Ttl::For(ttl) => self.handle.expiry(ttl).map_err(Self::raise(py)),
+            Ttl::Past => Ok(0),
+            Ttl::Never | Ttl::Unset => Ok(NEVER),
+        }
+    }
+
+    #[inline]
+    fn write<T, F>(&self, py: Python<'_>, copied_bytes: usize, operation: F) -> PyResult<T>
+    where
+        T: Send,
+        F: Fn(&cache_shm::Map<cache_shm::Os>, u64) -> cache_shm::Result<T> + Sync,
+    {
+        wait::write(py, &self.handle, self.options.timeout, copied_bytes, operation)
+    }
+
+    #[inline]
+    fn store<T, F>(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Ttl,
+        operation: F,
+    ) -> PyResult<T>
+    where
+        T: Send,
+        F: Fn(&cache_shm::Map<cache_shm::Os>, &[u8], &[u8], &WriteOptions) -> cache_shm::Result<T> + Sync,
+    {
+        let mut scratch = Scratch::new();
+        let key = Key::of(key, &mut scratch)?;
+        let (kind, payload) = self.encode(value)?;
+        let bytes = payload.bytes();
+        let options = WriteOptions {
+            kind: stored_kind(kind, key.form),
+            expires_at_ms: self.expires_at(value.py(), ttl)?,
+            ..WriteOptions::default()
+        };
+        self.write(value.py(), bytes.len(), |map, timeout_ns| {
+            operation(map, key.bytes, bytes, &WriteOptions { timeout_ns, ..options })
+        })
+    }
+
+    /// Decodes a value that a write operation copied out.
+    fn taken<'py>(&self, py: Python<'py>, meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        value::decode(py, value::value_kind(meta), bytes, self.options.serializer)
+    }
+
+    /// Stores `value` unless the key is there; what is there otherwise.
+    fn get_or_add<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        ttl: Ttl,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let there = self.store(key, value, ttl, |map, key, value, options| {
+            let mut copy = Vec::new();
+            Ok(map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)))
+        })?;
+        there.map(|(meta, copy)| self.taken(value.py(), &meta, &copy)).transpose()
+    }
+
+    fn pop_bytes(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<(Meta, Vec<u8>)>> {
+        self.write(py, 0, |map, timeout_ns| {
+            let mut copy = Vec::new();
+            Ok(map.take(key, timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
+        })
+    }
+
+    /// Adds `delta`; `default` stands for the value of a missing key.
+    fn add_number(
+        &self,
+        key: &Bound<'_, PyAny>,
+        delta: i64,
+        default: Option<i64>,
+    ) -> PyResult<i64> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?;
+        let options = WriteOptions {
+            kind: stored_kind(cache_shm::kind::INT, bytes.form),
+            expires_at_ms: self.expires_at(key.py(), Ttl::Unset)?,
+            ..WriteOptions::default()
+        };
+        let sum = self.write(key.py(), 0, |map, timeout_ns| {
+            map.incr(bytes.bytes, delta, default, &WriteOptions { timeout_ns, ..options })
+        })?;
+        sum.ok_or_else(|| key::missing(key))
+    }
+
+    /// Stores many; the index of each that failed, with its error.
+    fn store_many(&self, py: Python<'_>, items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)], ttl: Ttl) -> PyResult<Vec<(usize, Error)>> {
+        let expires_at_ms = self.expires_at(py, ttl)?;
+        let mut scratches: Vec<Scratch> = items.iter().map(|_| Scratch::new()).collect();
+        let mut encoded = Vec::with_capacity(items.len());
+        let mut total = 0;
+        for ((key, value), scratch) in items.iter().zip(&mut scratches) {
+            let key = Key::of(key, scratch)?;
+            let (kind, payload) = self.encode(value)?;
+            total += payload.bytes().len();
+            encoded.push((key, kind, payload));
+        }
+        let writes: Vec<(&[u8], &[u8], WriteOptions)> = encoded
+            .iter()
+            .map(|(key, kind, payload)| {
+                let kind = stored_kind(*kind, key.form);
+                (key.bytes, payload.bytes(), WriteOptions { kind, expires_at_ms, timeout_ns: 0, ..WriteOptions::default() })
+            })
+            .collect();
+        let map = self.handle.writer().map_err(Self::raise(py))?;
+        let mut failed = Vec::new();
+        let mut run = || map.set_many(&writes, &mut |index, error| failed.push((index, error)));
+        if total < DETACH_BYTES { run() } else { py.detach(run) };
+        // Those that met a busy stripe are written one by one, each with its own deadline.
+        let mut remaining = Vec::new();
+        for (index, error) in failed {
+            if !matches!(error, Error::Busy { .. }) {
+                remaining.push((index, error));
+                continue;
+            }
+            let (key, value, options) = &writes[index];
+            let retried = self.write(py, value.len(), |map, timeout_ns| {
+                match map.set(key, value, &WriteOptions { timeout_ns, ..*options }) {
+                    Err(Error::Busy { waited_ms }) => Err(Error::Busy { waited_ms }),
+                    outcome => Ok(outcome.err()),
+                }
+            });
+            match retried {
+                Ok(None) => {}
+                Ok(Some(error)) => remaining.push((index, error)),
+                Err(error) if error.is_instance_of::<pyo3::exceptions::PyTimeoutError>(py) => {
+                    remaining.push((index, Error::Busy { waited_ms: self.options.timeout.as_millis() as u64 }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(remaining)
+    }
+}
+
+/// Pairs of a mapping or of an iterable of pairs.
+fn pairs<'py>(source: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    let py = source.py();
+    if let Ok(dict) = source.cast::<PyDict>() {
+        return Ok(dict.iter().collect());
+    }
+    if source.hasattr(intern!(py, "keys"))? {
+        let mut found = Vec::new();
+        for key in source.call_method0(intern!(py, "keys"))?.try_iter()? {
+            let key = key?;
+            let value = source.get_item(&key)?;
+            found.push((key, value));
+        }
+        return Ok(found);
+    }
+    source.try_iter()?.map(|pair| pair?.extract()).collect()
+}
+
+/// A class of `pycache._views`, for what Python code does as well.
+fn view<'py>(cache: &Bound<'py, Cache>, class: &str) -> PyResult<Bound<'py, PyAny>> {
+    static VIEWS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let py = cache.py();
+    let views = VIEWS.get_or_try_init(py, || py.import("pycache._views").map(Bound::unbind))?;
+    views.bind(py).getattr(class)?.call1((cache,))
+}
+
+#[pymethods]
+impl Cache {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "a constructor with keywords, as Python has them")]
+    #[pyo3(signature = (name, size=None, ttl=None, *, timeout=Given::Unset, evict=true, ephemeral=false,
+        read_only=false, on_mismatch="warn", mode=None, group=None, dir=None, prealloc=false, serializer=None))]
+    fn new(
+        name: &Bound<'_, PyAny>,
+        size: Option<&Bound<'_, PyAny>>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        timeout: Given<'_>,
+        evict: bool,
+        ephemeral: bool,
+        read_only: bool,
+        on_mismatch: &str,
+        mode: Option<u32>,
+        group: Option<&Bound<'_, PyAny>>,
+        dir: Option<PathBuf>,
+        prealloc: bool,
+        serializer: Option<&str>,
+    ) -> PyResult<Cache> {
+        let py = name.py();
+        let options = Options {
+            name: open::name(name)?,
+            size: size.map(arguments::size).transpose()?,
+            ttl: open::default_ttl(ttl)?,
+            timeout: open::timeout(&timeout)?,
+            evict,
+            ephemeral,
+            read_only,
+            error_on_mismatch: open::on_mismatch(py, on_mismatch)?,
+            mode,
+            group: group.map(arguments::group).transpose()?,
+            dir,
+            prealloc,
+            serializer: open::serializer(py, serializer)?,
+        };
+        let handle = options.open(py)?;
+        let value_bytes_max = handle.map().map_err(Self::raise(py))?.geometry().item_bytes_max();
+        let identity = handle.path().map_or_else(Identity::private, Identity::File);
+        Ok(Cache { handle, options, value_bytes_max, identity })
+    }
+
+    /// The value under `key`, or `default` when there is none.
+    ///
+    /// Never waits for another process. The object is a fresh one each time.
+    ///
+    /// >>> cache.set("a", [1, 2])
+    /// >>> cache.get("a")
+    /// [1, 2]
+    /// >>> cache.get("b", "nothing")
+    /// 'nothing'
+    #[pyo3(signature = (key, default=None))]
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let mut scratch = Scratch::new();
+        match self.lookup(py, Key::of(key, &mut scratch)?.bytes)? {
+            Some(value) => Ok(value),
+            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
+        }
+    }
+
+    /// Stores `value` under `key` for `ttl` seconds (unset: the cache's default; None: for ever).
+    ///
+    /// A ttl of zero or less means that the value is expired already: the key is removed.
+    ///
+    /// Raises:
+    ///     UnsupportedType: The key or the value is of a type that is not stored.
+    ///     ValueTooLarge: The value has more bytes than a quarter of the region.
+    ///     Busy: Another process held the key's stripe for longer than the timeout.
+    ///     RegionFull: There is no room, and the region does not evict.
+    ///
+    /// >>> cache.set("a", "text", ttl=30)
+    /// >>> cache["a"]
+    /// 'text'
+    #[pyo3(signature = (key, value, ttl=Ttl::Unset))]
+    fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<()> {
+        self.store(key, value, ttl, |map, key, value, options| map.set(key, value, options).map(drop))
+    }
+
+    /// Stores `value` only if `key` is not there; True if it was stored.
+    ///
+    /// >>> cache.add("a", 1), cache.add("a", 2), cache["a"]
+    /// (True, False, 1)
+    #[pyo3(signature = (key, value, ttl=Ttl::Unset))]
+    fn add(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
+        self.store(key, value, ttl, |map, key, value, options| Ok(map.add(key, value, options)?.is_some()))
+    }
+
+    /// Stores `value` only if `key` is there; True if it was stored.
+    ///
+    /// >>> cache.replace("a", 1)
+    /// False
+    #[pyo3(signature = (key, value, ttl=Ttl::Unset))]
+    fn replace(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
+        self.store(key, value, ttl, |map, key, value, options| Ok(map.replace(key, value, options)?.is_some()))
+    }
+
+    /// Removes `key`; True if it was there.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.delete("a"), cache.delete("a")
+    /// (True, False)
+    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?.bytes;
+        self.write(key.py(), 0, |map, timeout_ns| map.delete(bytes, timeout_ns))
+    }
+
+    /// Removes `key` and returns its value, in one step: no two callers get the same value.
+    ///
+    /// Raises KeyError if the key is not there and no default is given.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.pop("a"), cache.pop("a", None)
+    /// (1, None)
+    #[pyo3(signature = (key, default=Given::Unset))]
+    fn pop<'py>(&self, key: &Bound<'py, PyAny>, default: Given<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?.bytes;
+        match (self.pop_bytes(key.py(), bytes)?, default) {
+            (Some((meta, bytes)), _) => self.taken(key.py(), &meta, &bytes),
+            (None, Given::Value(default)) => Ok(default),
+            (None, Given::Unset) => Err(key::missing(key)),
+        }
+    }
+
+    /// Removes any key and returns it with its value, in one step; KeyError if there is none.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.popitem()
+    /// ('a', 1)
+    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let taken = self.write(py, 0, |map, timeout_ns| {
+            let (mut key, mut copy) = (Vec::new(), Vec::new());
+            Ok(map.take_any(timeout_ns, &mut key, &mut copy)?.map(|meta| (meta, key, copy)))
+        })?;
+        let Some((meta, key, copy)) = taken else {
+            return Err(PyKeyError::new_err("popitem(): the cache is empty"));
+        };
+        Ok((key::object(py, &key, value::key_form(&meta))?, self.taken(py, &meta, &copy)?))
+    }
+
+    /// Gives `key` a new time to live (unset: the cache's default); False if it is not there.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.touch("a", ttl=60), cache.touch("b", ttl=60)
+    /// (True, False)
+    #[pyo3(signature = (key, ttl=Ttl::Unset))]
+    fn touch(&self, key: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?.bytes;
+        let expires_at_ms = self.expires_at(key.py(), ttl)?;
+        self.write(key.py(), 0, |map, timeout_ns| map.touch(bytes, expires_at_ms, timeout_ns))
+    }
+
+    /// Seconds that `key` still has, None if it never expires; KeyError if it is not there.
+    ///
+    /// >>> cache.set("a", 1, ttl=60)
+    /// >>> 59 < cache.ttl("a") <= 60.1
+    /// True
+    fn ttl(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?.bytes;
+        let left = self.handle.ttl(bytes).map_err(Self::raise(key.py()))?.ok_or_else(|| key::missing(key))?;
+        Ok((left != Duration::MAX).then(|| left.as_secs_f64()))
+    }
+
+    /// Adds `delta` to the integer under `key` and returns the sum, in one step.
+    ///
+    /// A missing key is a KeyError, unless `default` is given: then the sum is default + delta.
+    /// The time to live of an existing key stays. Works on ints and on decimal text; an
+    /// OverflowError, past 64 bits with sign, changes nothing.
+    ///
+    /// >>> cache.incr("hits", default=0), cache.incr("hits", 10)
+    /// (1, 11)
+    #[pyo3(signature = (key, delta=1, default=None))]
+    fn incr(
+        &self,
+        key: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = arguments::integer)] delta: i64,
+        #[pyo3(from_py_with = arguments::optional_integer)] default: Option<i64>,
+    ) -> PyResult<i64> {
+        self.add_number(key, delta, default)
+    }
+
+    /// Subtracts `delta` from the integer under `key`; otherwise as `incr`.
+    ///
+    /// >>> cache.decr("left", default=10)
+    /// 9
+    #[pyo3(signature = (key, delta=1, default=None))]
+    fn decr(
+        &self,
+        key: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = arguments::integer)] delta: i64,
+        #[pyo3(from_py_with = arguments::optional_integer)] default: Option<i64>,
+    ) -> PyResult<i64> {
+        let delta = delta.checked_neg().ok_or_else(|| errors::exception(key.py(), &Error::Overflow))?;
+        self.add_number(key, delta, default)
+    }
+
+    /// The values of those of `keys` that are there, as a dict.
+    ///
+    /// >>> cache.set_many({"a": 1, "b": 2})
+    /// []
+    /// >>> cache.get_many(["a", "b", "c"])
+    /// {'a': 1, 'b': 2}
+    fn get_many<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let objects: Vec<Bound<'py, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let mut scratches: Vec<Scratch> = objects.iter().map(|_| Scratch::new()).collect();
+        let mut bytes = Vec::with_capacity(objects.len());
+        for (object, scratch) in objects.iter().zip(&mut scratches) {
+            bytes.push(Key::of(object, scratch)?.bytes);
+        }
+        let found = PyDict::new(py);
+        let mut failure = None;
+        let map = self.handle.map().map_err(Self::raise(py))?;
+        map.get_many(&bytes, &mut |index, meta, bytes| {
+            if failure.is_none() {
+                let outcome = self.taken(py, meta, bytes).and_then(|value| found.set_item(&objects[index], value));
+                failure = outcome.err();
+            }
+        })
+        .map_err(Self::raise(py))?;
+        failure.map_or(Ok(found), Err)
+    }
+
+    /// Stores every pair of a mapping (or iterable of pairs); a list of the keys that failed.
+    ///
+    /// A key fails when there is no room for it or its stripe stays busy. What cannot be
+    /// stored at all raises before anything is stored.
+    ///
+    /// >>> cache.set_many({"a": 1, "b": 2}, ttl=60)
+    /// []
+    #[pyo3(signature = (items, ttl=Ttl::Unset))]
+    fn set_many<'py>(&self, items: &Bound<'py, PyAny>, ttl: Ttl) -> PyResult<Bound<'py, PyList>> {
+        let py = items.py();
+        let items = pairs(items)?;
+        let failed = PyList::empty(py);
+        for (index, error) in self.store_many(py, &items, ttl)? {
+            match error {
+                Error::Busy { .. } | Error::Full { .. } | Error::NoSpace { .. } | Error::ValueTooLarge { .. } => {
+                    failed.append(&items[index].0)?;
+                }
+                error => return Err(errors::exception(py, &error)),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Removes every key of `keys`; how many were there.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.delete_many(["a", "b"])
+    /// 1
+    fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let mut count = 0;
+        for key in keys.try_iter()? {
+            count += usize::from(self.delete(&key?)?);
+        }
+        Ok(count)
+    }
+
+    /// The value under `key`; if there is none, stores `default` (or what it returns, if it
+    /// is a function) and returns it.
+    ///
+    /// If another process stores the key first, its value is the one returned.
+    ///
+    /// >>> cache.get_or_set("a", lambda: 6 * 7, ttl=60)
+    /// 42
+    /// >>> cache.get_or_set("a", 0)
+    /// 42
+    #[pyo3(signature = (key, default, ttl=Ttl::Unset))]
+    fn get_or_set<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: &Bound<'py, PyAny>,
+        ttl: Ttl,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut scratch = Scratch::new();
+        if let Some(value) = self.lookup(key.py(), Key::of(key, &mut scratch)?.bytes)? {
+            return Ok(value);
+        }
+        let value = if default.is_callable() { default.call0()? } else { default.clone() };
+        Ok(self.get_or_add(key, &value, ttl)?.unwrap_or(value))
+    }
+
+    /// The value under `key`; if there is none, stores `default` and returns it, in one step.
+    ///
+    /// >>> cache.setdefault("a", []), cache.setdefault("a", [1])
+    /// ([], [])
+    #[pyo3(signature = (key, default=None, ttl=Ttl::Unset))]
+    fn setdefault<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+        ttl: Ttl,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let value = default.unwrap_or_else(|| key.py().None().into_bound(key.py()));
+        Ok(self.get_or_add(key, &value, ttl)?.unwrap_or(value))
+    }
+
+    /// Stores every pair of a mapping (or iterable of pairs) and every keyword, as dict.update.
+    ///
+    /// >>> cache.update({"a": 1}, b=2)
+    /// >>> sorted(cache)
+    /// ['a', 'b']
+    #[pyo3(signature = (other=Given::Unset, /, **entries))]
+    fn update(
+        &self,
+        py: Python<'_>,
+        other: Given<'_>,
+        entries: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let mut items = match &other {
+            Given::Unset => Vec::new(),
+            Given::Value(other) => pairs(other)?,
+        };
+        items.extend(entries.iter().flat_map(|entries| entries.iter()));
+        match self.store_many(py, &items, Ttl::Unset)?.into_iter().next() {
+            None => Ok(()),
+            Some((_, error)) => Err(errors::exception(py, &error)),
+        }
+    }
+
+    /// Removes every key, in one step and whatever their number.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.clear()
+    /// >>> len(cache)
+    /// 0
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.clear().map_err(Self::raise(py))
+    }
+
+    /// Counters of the whole region, summed over all its processes.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.stats()["sets"] >= 1
+    /// True
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.handle.map().map_err(Self::raise(py))?.stats();
+        let found = PyDict::new(py);
+        for (name, value) in stats.fields() {
+            found.set_item(name, value)?;
+        }
+        Ok(found)
+    }
+
+    /// A view of the keys. Iteration never raises because of concurrent change.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> list(cache.keys())
+    /// ['a']
+    fn keys<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        view(this, "CacheKeys")
+    }
+
+    /// A view of the values.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> list(cache.values())
+    /// [1]
+    fn values<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        view(this, "CacheValues")
+    }
+
+    /// A view of the pairs of key and value.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> list(cache.items())
+    /// [('a', 1)]
+    fn items<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        view(this, "CacheItems")
+    }
+
+    fn _iter_values(this: Py<Self>) -> CacheIterator {
+        CacheIterator::new(this, What::Values)
+    }
+
+    fn _iter_items(this: Py<Self>) -> CacheIterator {
+        CacheIterator::new(this, What::Items)
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let mut scratch = Scratch::new();
+        self.lookup(key.py(), Key::of(key, &mut scratch)?.bytes)?.ok_or_else(|| key::missing(key))
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.set(key, value, Ttl::Unset)
+    }
+
+    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.delete(key)? { Ok(()) } else { Err(key::missing(key)) }
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?.bytes;
+        self.handle.map().and_then(|map| map.contains(bytes)).map_err(Self::raise(key.py()))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let map = self.handle.map().map_err(Self::raise(py))?;
+        Ok(py.detach(|| map.len()) as usize)
+    }
+
+    /// True unless the cache is empty; does not count.
+    fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
+        let map = self.handle.map().map_err(Self::raise(py))?;
+        let (mut cursor, mut found) = (Some(cache_shm::Cursor::START), false);
+        while let Some(at) = cursor
+            && !found
+        {
+            cursor = map.scan(at, &mut |_: &[u8], _: &Meta| found = true).map_err(Self::raise(py))?;
+        }
+        Ok(found)
+    }
+
+    fn __iter__(this: Py<Self>) -> CacheIterator {
+        CacheIterator::new(this, What::Keys)
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Cache>().is_ok_and(|other| other.get().identity == self.identity)
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.identity.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
+        let cache = this.get();
+        let class = this.get_type();
+        let state = match cache.handle.map() {
+            Ok(map) => format!("{} bytes", map.geometry().region_bytes),
+            Err(error) => error.rendering().word.to_string(),
+        };
+        let name = cache.options.name.as_deref().into_pyobject(this.py())?.repr()?;
+        let place = cache.handle.path().map_or(String::new(), |path| format!(", {}", path.display()));
+        Ok(format!("<{} {name}, {state}{place}>", class.fully_qualified_name()?))
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, _error: &Bound<'_, PyTuple>) {
+        self.close();
+    }
+
+    /// Closes this handle; the region stays. Closing twice is fine, use afterwards is an error.
+    ///
+    /// >>> cache.close()
+    /// >>> cache.closed
+    /// True
+    fn close(&self) {
+        self.handle.clone().close();
+    }
+
+    /// Removes the region for everyone. Handles that have it open get RegionGone once, on their
+    /// next write, and start with a new one after that.
+    ///
+    /// >>> cache.destroy()
+    fn destroy(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.handle.destroy()).map_err(Self::raise(py))
+    }
+
+    /// The region's name, None for a private one.
+    #[getter]
+    fn name(&self) -> Option<&str> {
+        self.options.name.as_deref()
+    }
+
+    /// The region's file, None for a private region.
+    #[getter]
+    fn path(&self) -> Option<String> {
+        self.handle.path().map(|path| path.display().to_string())
+    }
+
+    /// Bytes of the region.
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.handle.map().map_err(Self::raise(py))?.geometry().region_bytes)
+    }
+
+    /// Seconds that values live when `set` names no ttl; None for ever.
+    #[getter]
+    fn default_ttl(&self) -> Option<f64> {
+        self.options.ttl_seconds()
+    }
+
+    /// Longest wait of a write, in seconds.
+    #[getter]
+    fn timeout(&self) -> f64 {
+        self.options.timeout.as_secs_f64()
+    }
+
+    /// True if this handle cannot write.
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// True after `close`.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))
+    }
+
+    fn __reduce__<'py>(this: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyDict>))> {
+        let cache = this.get();
+        let py = this.py();
+        if cache.options.name.is_none() {
+            return Err(PyTypeError::new_err(
+                "a private cache (name None) cannot be pickled; only forked children share it, or give it a name",
+            ));
+        }
+        let size = cache.handle.map().map_err(Self::raise(py))?.geometry().region_bytes;
+        let reopen = py.import("pycache._views")?.getattr("reopen")?;
+        Ok((reopen, (this.get_type(), cache.options.reopen(py, size, cache.handle.path())?)))
+    }
+}
+
