@@ -340,16 +340,12 @@ impl fmt::Display for Error {
             ),
             Error::ReadOnly => write!(f, "this attachment is read-only; open the region without read_only to write"),
             Error::Closed => write!(f, "the cache handle is closed; open it again"),
-            Error::Gone { path } => write!(
-                f,
-                "the region {} was destroyed or replaced; open it again to use the new one",
-                path.display()
-            ),
-            Error::NotRegion { path, reason } => write!(
-                f,
-                "{} is not a cache region ({reason}); choose another name or remove the file",
-                path.display()
-            ),
+            Error::Gone { path } => {
+                write!(f, "the region {} was destroyed or replaced; open it again to use the new one", path.display())
+            }
+            Error::NotRegion { path, reason } => {
+                write!(f, "{} is not a cache region ({reason}); choose another name or remove the file", path.display())
+            }
             Error::FormatVersion { path, found, supported } => write!(
                 f,
                 "{} has format version {found}, this library reads version {supported}; use the matching release or destroy the region",
@@ -402,21 +398,15 @@ impl fmt::Display for Error {
                 f,
                 "all {count} participant slots of the region are taken by living processes; attach fewer, or create a larger region"
             ),
-            Error::PinsFull { count } => write!(
-                f,
-                "all {count} pins of this process are in use; release views, or use get, which copies"
-            ),
-            Error::UnsupportedFilesystem { path, reason } => write!(
-                f,
-                "{} cannot hold a region: {reason}; use a tmpfs or a local disk",
-                path.display()
-            ),
-            Error::Io { operation, errno, path } => write!(
-                f,
-                "{operation} failed on {}: {}",
-                path.display(),
-                std::io::Error::from_raw_os_error(*errno)
-            ),
+            Error::PinsFull { count } => {
+                write!(f, "all {count} pins of this process are in use; release views, or use get, which copies")
+            }
+            Error::UnsupportedFilesystem { path, reason } => {
+                write!(f, "{} cannot hold a region: {reason}; use a tmpfs or a local disk", path.display())
+            }
+            Error::Io { operation, errno, path } => {
+                write!(f, "{operation} failed on {}: {}", path.display(), std::io::Error::from_raw_os_error(*errno))
+            }
             Error::BufferTooSmall { bytes, bytes_given } => {
                 write!(f, "the value has {bytes} bytes, the buffer {bytes_given}; give a larger buffer")
             }
@@ -426,15 +416,13 @@ impl fmt::Display for Error {
                 "another process is still creating {}; try again, or remove the file if its maker hangs",
                 path.display()
             ),
-            Error::Internal => write!(
-                f,
-                "a defect in the cache library was stopped at the language boundary; please report it"
-            ),
+            Error::Internal => {
+                write!(f, "a defect in the cache library was stopped at the language boundary; please report it")
+            }
             Error::UnsupportedType { given, wanted } => write!(f, "{given} is not supported here; {wanted}"),
-            Error::NestedTooDeep { depth_max } => write!(
-                f,
-                "the value is nested deeper than {depth_max} levels, or contains itself; flatten it"
-            ),
+            Error::NestedTooDeep { depth_max } => {
+                write!(f, "the value is nested deeper than {depth_max} levels, or contains itself; flatten it")
+            }
             Error::BadEncoding { kind, offset, reason } => write!(
                 f,
                 "the stored value of kind {kind} cannot be decoded at byte {offset}: {reason}; it was written by another program or is damaged, delete the key"

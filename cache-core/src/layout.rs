@@ -10,7 +10,7 @@
 //! 0        4096
 //! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
 //! | header | control | lanes | participants | stripes | namespaces | tags | leases | segment  |
-//! | 4 KiB  | 1 KiB   | 1 KiB | P x 1408 B   | T x 128 | N x 128    | 8 B  | 64 B   | table 64 |
+//! | 4 KiB  | 1 KiB   | 1 KiB | P x 1408 B   | T x 384 | N x 128    | 8 B  | 64 B   | table 64 |
 //! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
 //! | segments: S x 4 KiB .. 1 MiB, from a page boundary to the end                              |
 //! +--------------------------------------------------------------------------------------------+
@@ -196,8 +196,12 @@ pub mod stripe {
     pub const SEEN_DEFAULT: u64 = CLEARED_REGION + 8;
     /// Items of the default namespace of an older version died with its clear.
     pub const CLEARED_DEFAULT: u64 = SEEN_DEFAULT + 8;
+    /// The first directory stands in the stripe itself.
+    pub const DIRECTORY: u64 = 2 * LINE_BYTES;
+    /// Depth of that first directory.
+    pub const DIRECTORY_DEPTH: u32 = 5;
     /// Bytes of a stripe.
-    pub const BYTES: u64 = 2 * LINE_BYTES;
+    pub const BYTES: u64 = DIRECTORY + (8 << DIRECTORY_DEPTH);
 }
 
 /// A row of the segment table.
@@ -216,7 +220,8 @@ pub mod segment {
     pub const SWEEP_DUE_MS: u64 = LIVE + 8;
     /// Latest expiry of an item, `u64::MAX` if one never expires (hint that only errs late).
     pub const LATEST_EXPIRY_MS: u64 = SWEEP_DUE_MS + 8;
-    /// Order of opening; bytes with memory of their own in the top 24 bits (4 KiB units).
+    /// Order of opening in the low 52 bits; above, how much of the segment has
+    /// memory of its own, in 1/4096 of a segment.
     pub const TICKET: u64 = LATEST_EXPIRY_MS + 8;
     /// Bytes of a row.
     pub const BYTES: u64 = 64;
@@ -229,8 +234,6 @@ pub mod block {
     pub const CHILD0: u64 = 0;
     /// Child blocks' location for hash bit 1.
     pub const CHILD1: u64 = CHILD0 + 8;
-    /// Stripe, depth and prefix that the block serves.
-    pub const PLACE: u64 = CHILD1 + 8;
     /// Buckets start here.
     pub const BUCKETS: u64 = LINE_BYTES;
     /// Bytes of a bucket: a change counter and seven slots.
@@ -509,7 +512,7 @@ const _: () = {
     assert!(participant::BYTES == 1408);
     assert!(participant::WORKERS.is_multiple_of(LINE_BYTES));
     assert!(participant::WORKER_BYTES.is_multiple_of(LINE_BYTES));
-    assert!(stripe::CLEARED_DEFAULT + 8 <= stripe::BYTES);
+    assert!(stripe::CLEARED_DEFAULT + 8 <= stripe::DIRECTORY && stripe::BYTES == 384);
     assert!(segment::TICKET + 8 == segment::BYTES);
     assert!(8 * block::SLOT_COUNT + 8 == block::BUCKET_BYTES);
 };

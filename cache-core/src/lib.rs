@@ -1,10 +1,57 @@
-//! skeleton
+//! The algorithm of the shared-memory cache, over borrowed memory.
+//!
+//! No system calls, no clock, no mapping: those are behind [`Host`]. What the words of a
+//! region mean is in `docs/region-format.md`, why the protocols are right in
+//! `docs/design.md`.
+//!
+//! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
+//! key is found), `write` (how a value is published), `lane` and `segment` (where it
+//! lies), `reclaim` (how space comes back), `split` and `blocks` (how the index grows),
+//! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all).
+//!
+//! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
+
 pub mod error;
+pub mod header;
 pub mod host;
 pub mod layout;
 pub mod lock;
+pub mod participant;
+pub mod safety;
+pub mod stats;
 pub mod sync;
-pub mod types;
+#[cfg(all(test, not(loom)))]
+pub mod testing;
+mod types;
+
+mod blocks;
+mod hash;
+mod index;
+mod item;
+mod lane;
+mod map;
+mod ops;
+mod pin;
+mod reclaim;
+mod region;
+mod run;
+mod scan;
+mod segment;
+mod slot;
+mod split;
+mod validate;
+mod write;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 pub use error::{Error, Result};
-pub use layout::*;
-pub use types::*;
+pub use host::Host;
+pub use layout::{COPY_BYTES_MAX, FORMAT_VERSION, Geometry, KEY_BYTES_MAX, Mode, REGION_BYTES_MAX, REGION_BYTES_MIN};
+pub use lock::Owner;
+pub use map::{Map, PinnedValue, View};
+pub use region::Region;
+pub use scan::Cursor;
+pub use stats::{Counter, Stats};
+pub use types::{Buffer, Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, kind};
+pub use validate::Report;

@@ -98,7 +98,8 @@ fn acquire_slow<H: Host>(word: &AtomicU32, me: Owner, host: &H, timeout_ns: u64)
         let current = word.load(Ordering::Relaxed);
         if current & !WAITERS == 0 {
             // CAS ok = Acquire, as in `try_acquire`; err = Relaxed: look again.
-            if word.compare_exchange(current, mine | (current & WAITERS), Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            if word.compare_exchange(current, mine | (current & WAITERS), Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
                 return Ok(false);
             }
             continue;
@@ -160,6 +161,20 @@ pub fn release<H: Host>(word: &AtomicU32, host: &H) {
     // owner in `try_acquire` and `acquire_slow`. [loom: lock]
     let before = word.swap(0, Ordering::Release);
     if before & WAITERS != 0 {
+        host.futex_wake(word, 1);
+    }
+}
+
+/// Frees a lock whose holder `is_dead` names. The caller holds that slot's liveness
+/// lock, so the holder cannot come back.
+pub(crate) fn release_for_the_dead<H: Host>(word: &AtomicU32, is_dead: impl Fn(Owner) -> bool, host: &H) {
+    // Acquire and AcqRel: the next owner goes on in the dead one's critical section and
+    // must see, through us, what it wrote.
+    let current = word.load(Ordering::Acquire);
+    if Owner::from_word(current).is_some_and(is_dead)
+        && word.compare_exchange(current, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        && current & WAITERS != 0
+    {
         host.futex_wake(word, 1);
     }
 }

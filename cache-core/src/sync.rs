@@ -16,3 +16,6 @@ pub fn spin_loop() {
     #[cfg(loom)]
     loom::thread::yield_now();
 }
+
+/// An atomic of this process alone, which no model swaps.
+pub(crate) type ProcessU32 = std::sync::atomic::AtomicU32;

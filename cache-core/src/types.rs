@@ -70,12 +70,7 @@ pub const TIMEOUT_NS_DEFAULT: u64 = 1_000_000_000;
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        WriteOptions {
-            kind: kind::BYTES,
-            expires_at_ms: NEVER,
-            client_flags: 0,
-            timeout_ns: TIMEOUT_NS_DEFAULT,
-        }
+        WriteOptions { kind: kind::BYTES, expires_at_ms: NEVER, client_flags: 0, timeout_ns: TIMEOUT_NS_DEFAULT }
     }
 }
 

@@ -1,0 +1,497 @@
+//! The index: from a key to its slot, without a lock.
+//!
+//! Owns: the way stripe -> directory -> block -> bucket -> slot -> item, the re-checks
+//! that make what is read along it believable, and the rule when an item is dead.
+//! Called by every operation; it changes nothing but use counts.
+//!
+//! What makes a read true (P2 in `docs/design.md`):
+//! - *hit, form one*: slot and then bucket counter are as they were before the bytes
+//!   were read: the slot held that item at the moment of its last load.
+//! - *hit, form two* (a neighbour in the bucket was written): slot, the segment's
+//!   sequence, the slot again, the bytes, the sequence again.
+//! - both count only while the directory still leads to the block: a block that was
+//!   split and serves another prefix may hold copies that nobody keeps up to date.
+//! - *miss*: both buckets unchanged since they were read, and the directory as well.
+
+use crate::error::{Error, Result};
+use crate::hash::{Hash, prefix, split_bit};
+use crate::host::Host;
+use crate::item::{Head, Shape};
+use crate::layout::{COPY_BYTES_MAX, DEPTH_MAX, block, control, stripe};
+use crate::map::Map;
+use crate::region;
+use crate::slot::{Bucket, Link, Slot, USE_MAX, moved};
+use crate::stats::Counter;
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::types::{Meta, NEVER};
+use std::mem::MaybeUninit;
+
+/// Reads begin again only when a writer finished in between; a reader that is overtaken
+/// this often is told Busy rather than kept.
+const READ_TRIES_MAX: u32 = 1 << 20;
+
+/// The words of one stripe.
+#[derive(Clone, Copy)]
+pub(crate) struct Stripe<'a>(&'a [AtomicU64; stripe::BYTES as usize / 8]);
+
+impl<'a> Stripe<'a> {
+    #[inline]
+    fn at(self, offset: u64) -> &'a AtomicU64 {
+        &self.0[offset as usize / 8]
+    }
+    pub fn version(self) -> &'a AtomicU64 {
+        self.at(stripe::VERSION)
+    }
+    pub fn items(self) -> &'a AtomicU64 {
+        self.at(stripe::ITEMS)
+    }
+    #[inline]
+    pub fn root(self) -> &'a AtomicU64 {
+        self.at(stripe::ROOT)
+    }
+    pub fn seen_region(self) -> &'a AtomicU64 {
+        self.at(stripe::SEEN_REGION)
+    }
+    pub fn cleared_region(self) -> &'a AtomicU64 {
+        self.at(stripe::CLEARED_REGION)
+    }
+    #[inline]
+    pub fn seen_default(self) -> &'a AtomicU64 {
+        self.at(stripe::SEEN_DEFAULT)
+    }
+    #[inline]
+    pub fn cleared_default(self) -> &'a AtomicU64 {
+        self.at(stripe::CLEARED_DEFAULT)
+    }
+}
+
+/// The way from a stripe to the block of a hash, as it was when it was walked.
+pub(crate) struct Path<'a> {
+    root_word: &'a AtomicU64,
+    root: Link,
+    entry_word: &'a AtomicU64,
+    pub entry: Link,
+}
+
+impl Path<'_> {
+    /// True if the directory still leads here. A link never returns to an old value
+    /// while its block serves it: depths only grow, and generations tell the rest.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        // Acquire: ordered after the loads whose result they confirm, which are Acquire
+        // or stand before an acquire fence.
+        self.entry_word.load(Ordering::Acquire) == self.entry.0 && self.root_word.load(Ordering::Acquire) == self.root.0
+    }
+}
+
+/// A bucket as a reader met it.
+pub(crate) struct Met<'a> {
+    pub bucket: Bucket<'a>,
+    pub counter: u64,
+    /// Depth of the block that the bucket is in.
+    pub depth: u32,
+}
+
+/// Bytes that a slot names and that look like an item. Nothing in it is believed
+/// before it is validated.
+pub(crate) struct Candidate<'a> {
+    pub words: &'a [AtomicU64],
+    pub offset: u64,
+    pub segment: u32,
+    pub head: Head,
+    pub shape: Shape,
+    pub meta: Meta,
+}
+
+impl Candidate<'_> {
+    /// Copies the value.
+    #[inline]
+    pub fn copy_value(&self, out: &mut [MaybeUninit<u8>]) {
+        let at = self.shape.value_at as usize;
+        region::copy_out(&self.words[at / 8..], at % 8, &mut out[..self.meta.value_bytes]);
+    }
+
+    pub fn copy_key(&self, out: &mut Vec<u8>) {
+        let (bytes, at) = (usize::from(self.head.key_bytes), self.shape.key_at as usize);
+        out.clear();
+        out.reserve(bytes);
+        region::copy_out(&self.words[at / 8..], at % 8, &mut out.spare_capacity_mut()[..bytes]);
+        // SAFETY: R7. `copy_out` initialized the first `bytes` bytes just reserved.
+        unsafe { out.set_len(bytes) };
+    }
+
+    #[inline]
+    fn has_key(&self, key: &[u8]) -> bool {
+        usize::from(self.head.key_bytes) == key.len()
+            && region::equals(&self.words[self.shape.key_at as usize / 8..], key)
+    }
+}
+
+/// A slot that held the key when it was looked at.
+pub(crate) struct Found<'a> {
+    pub bucket: Bucket<'a>,
+    pub slot: &'a AtomicU64,
+    pub word: Slot,
+    pub segment: u32,
+    pub offset: u64,
+    /// Bytes of the whole item.
+    pub bytes: u64,
+    pub meta: Meta,
+}
+
+/// How a lookup treats what it finds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// A use: raises the use count, pins large values while they are copied.
+    Use,
+    /// A look: leaves no trace.
+    Look,
+    /// A look that also finds what expired or was cleared.
+    Dead,
+}
+
+impl<H: Host> Map<H> {
+    #[inline]
+    pub(crate) fn stripe(&self, index: u32) -> Stripe<'_> {
+        Stripe(self.region.words(self.geometry.stripe_offset(index)))
+    }
+
+    #[inline]
+    fn control(&self, offset: u64) -> &AtomicU64 {
+        self.region.word(self.geometry.control_offset + offset)
+    }
+
+    /// The directory of a stripe: its link and the offset of its entries. `None` for a
+    /// root that no writer makes.
+    #[inline]
+    pub(crate) fn directory(&self, stripe_index: u32) -> Option<(Link, u64)> {
+        // Acquire: pairs with the Release that published the directory.
+        let root = Link(self.stripe(stripe_index).root().load(Ordering::Acquire));
+        if root.0 == 0 {
+            return Some((root, self.geometry.stripe_offset(stripe_index) + stripe::DIRECTORY));
+        }
+        let depth = root.depth();
+        (depth > stripe::DIRECTORY_DEPTH && depth <= DEPTH_MAX && self.is_readable(root.offset(), 8 << depth))
+            .then_some((root, root.offset()))
+    }
+
+    /// Depth of the directory that a root names.
+    #[inline]
+    pub(crate) fn directory_depth(root: Link) -> u32 {
+        if root.0 == 0 { stripe::DIRECTORY_DEPTH } else { root.depth() }
+    }
+
+    /// The way to the block of `hash`; `None` where there is no block yet.
+    #[inline]
+    pub(crate) fn path(&self, hash: Hash) -> Option<Path<'_>> {
+        let stripe_index = hash.stripe(self.geometry.stripe_count);
+        let (root, entries) = self.directory(stripe_index)?;
+        let entry_word = self.region.word(entries + 8 * prefix(hash.tag(), Self::directory_depth(root)));
+        // Acquire: pairs with the Release that published the block.
+        let entry = Link(entry_word.load(Ordering::Acquire));
+        if entry.0 == 0 || entry.depth() > DEPTH_MAX || !self.is_block(entry.offset()) {
+            return None;
+        }
+        Some(Path { root_word: self.stripe(stripe_index).root(), root, entry_word, entry })
+    }
+
+    /// True if a block could stand at `offset`: inside one segment, with memory behind it.
+    #[inline]
+    pub(crate) fn is_block(&self, offset: u64) -> bool {
+        offset.is_multiple_of(64)
+            && self.geometry.segment_of(offset).is_some_and(|segment| {
+                offset + self.geometry.block_bytes()
+                    <= self.geometry.segment_offset(segment) + self.geometry.segment_bytes()
+            })
+            && self.is_readable(offset, self.geometry.block_bytes())
+    }
+
+    /// Bucket `number` of the block that serves `tag` now: of `block`, or where it moved.
+    #[inline]
+    pub(crate) fn meet(&self, block: u64, mut depth: u32, tag: u64, number: u64) -> Option<Met<'_>> {
+        let mut block = block;
+        loop {
+            let bucket = Bucket(self.region.words(block + block::BUCKETS + block::BUCKET_BYTES * number));
+            // Acquire: before the slots are read; pairs with the Release of every bump
+            // and with the CAS that sets the moved bit. [loom: split]
+            let counter = bucket.counter().load(Ordering::Acquire);
+            if !moved(counter) {
+                return Some(Met { bucket, counter, depth });
+            }
+            block = self.child(block, depth, tag)?;
+            depth += 1;
+        }
+    }
+
+    /// The child of a split block that serves `tag`.
+    #[inline]
+    pub(crate) fn child(&self, parent: u64, depth: u32, tag: u64) -> Option<u64> {
+        if depth >= DEPTH_MAX {
+            return None;
+        }
+        let which = if split_bit(tag, depth) == 0 { block::CHILD0 } else { block::CHILD1 };
+        // Acquire: pairs with the Release that named the children.
+        let child = self.region.word(parent + which).load(Ordering::Acquire);
+        self.is_block(child).then_some(child)
+    }
+
+    /// The bytes that `slot` names, if they could be an item.
+    #[inline]
+    pub(crate) fn candidate(&self, slot: Slot) -> Option<Candidate<'_>> {
+        let offset = slot.offset();
+        let segment = self.geometry.segment_of(offset)?;
+        let room = self.geometry.segment_offset(segment) + self.geometry.segment_bytes() - offset;
+        if !self.is_readable(offset, 16.min(room)) || room < 16 {
+            return None;
+        }
+        // Relaxed: ordered by the caller's Acquire load of the slot, checked by its re-check.
+        let head = Head::from_word(self.region.word(offset).load(Ordering::Relaxed));
+        let shape = head.shape()?;
+        if shape.bytes > room && !self.is_run(segment, offset, shape.bytes) {
+            return None;
+        }
+        if !self.is_readable(offset, shape.bytes) {
+            return None;
+        }
+        let words = self.region.slice(offset, shape.bytes as usize / 8);
+        let word_at = |at: u64| words[at as usize / 8].load(Ordering::Relaxed);
+        let meta = Meta {
+            value_bytes: head.value_bytes as usize,
+            kind: head.kind,
+            version: word_at(8),
+            expires_at_ms: shape.expires_at.map_or(NEVER, word_at),
+            client_flags: shape.client_at.map_or(0, |at| word_at(at) as u32),
+        };
+        Some(Candidate { words, offset, segment, head, shape, meta })
+    }
+
+    /// True if an item of `bytes` bytes at `offset` is the content of a run.
+    #[cold]
+    fn is_run(&self, segment: u32, offset: u64, bytes: u64) -> bool {
+        let row = self.row(segment);
+        let length = row.run_length();
+        offset == self.geometry.segment_offset(segment)
+            && row.state().is_run
+            && u64::from(segment) + length <= u64::from(self.geometry.segment_count)
+            && bytes <= length << self.geometry.segment_shift
+    }
+
+    /// True if the item expired, or was cleared. Loads clock and generations now: between
+    /// the load of the slot and its re-check, which is where the read takes effect.
+    #[inline]
+    pub(crate) fn is_dead(&self, meta: &Meta, stripe: Stripe<'_>) -> bool {
+        if meta.expires_at_ms != NEVER && self.host.now_ms() >= meta.expires_at_ms {
+            return true;
+        }
+        // Acquire, in this order: a stripe that caught up with a clear stores the cleared
+        // version before the seen generation, and the generation moves before both.
+        let seen = stripe.seen_default().load(Ordering::Acquire);
+        let cleared = stripe.cleared_default().load(Ordering::Acquire);
+        let generation = self
+            .control(control::REGION_GENERATION)
+            .load(Ordering::Acquire)
+            .wrapping_add(self.control(control::DEFAULT_GENERATION).load(Ordering::Acquire));
+        seen != generation || meta.version <= cleared
+    }
+
+    /// Finds `key`, reads it with `read`, and makes sure that what was read is true.
+    /// `read` may run several times; only its last result counts.
+    #[inline]
+    pub(crate) fn lookup<R>(
+        &self,
+        hash: Hash,
+        key: &[u8],
+        manner: Manner,
+        mut read: impl FnMut(&Candidate<'_>) -> Result<R>,
+    ) -> Result<Option<(Found<'_>, R)>> {
+        for _ in 0..READ_TRIES_MAX {
+            match self.lookup_once(hash, key, manner, &mut read) {
+                Attempt::Hit(found, result) => return result.map(|result| Some((found, result))),
+                Attempt::Miss => return Ok(None),
+                Attempt::Overtaken => self.count_overtaken(),
+            }
+        }
+        Err(Error::Busy { waited_ms: 0 })
+    }
+
+    #[inline(always)]
+    fn lookup_once<'m, R>(
+        &'m self,
+        hash: Hash,
+        key: &[u8],
+        manner: Manner,
+        read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
+    ) -> Attempt<'m, R> {
+        let Some(path) = self.path(hash) else { return Attempt::Miss };
+        let tag = hash.tag();
+        let buckets = hash.buckets(self.geometry.bucket_shift);
+        for number in buckets {
+            let Some(met) = self.meet(path.entry.offset(), path.entry.depth(), tag, number) else {
+                return if path.is_current() { Attempt::Miss } else { Attempt::Overtaken };
+            };
+            for slot in met.bucket.slots() {
+                // Acquire: pairs with the CAS that published the item. [loom: publish]
+                let word = Slot(slot.load(Ordering::Acquire));
+                if word.tag() != tag || word.0 == 0 {
+                    continue;
+                }
+                match self.examine(&path, &met, slot, word, hash, key, manner, read) {
+                    Examined::Rejected => {}
+                    Examined::Overtaken => return Attempt::Overtaken,
+                    Examined::Hit(found, result) => return Attempt::Hit(found, result),
+                }
+            }
+            // Acquire, as in `meet`: the slots did not change while we looked at them.
+            if met.bucket.counter().load(Ordering::Acquire) != met.counter {
+                return Attempt::Overtaken;
+            }
+        }
+        if path.is_current() { Attempt::Miss } else { Attempt::Overtaken }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one read, used once")]
+    fn examine<'m, R>(
+        &'m self,
+        path: &Path<'m>,
+        met: &Met<'m>,
+        slot: &'m AtomicU64,
+        word: Slot,
+        hash: Hash,
+        key: &[u8],
+        manner: Manner,
+        read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
+    ) -> Examined<'m, R> {
+        let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
+        // Acquire loads, slot before counter: see form one in the module's front page.
+        let same_slot = || Slot(slot.load(Ordering::Acquire)).item() == word.item();
+        let mine = |candidate: &Candidate<'_>| {
+            candidate.has_key(key) && (manner == Manner::Dead || !self.is_dead(&candidate.meta, stripe))
+        };
+        let first = self.candidate(word).filter(mine);
+        let Some(candidate) = first else {
+            // The bytes said no; they may have been a successor's.
+            fence(Ordering::Acquire);
+            let unchanged = same_slot() && met.bucket.counter().load(Ordering::Acquire) == met.counter;
+            return if unchanged { Examined::Rejected } else { Examined::Overtaken };
+        };
+        let found = Found {
+            bucket: met.bucket,
+            slot,
+            word,
+            segment: candidate.segment,
+            offset: candidate.offset,
+            bytes: candidate.shape.bytes,
+            meta: candidate.meta,
+        };
+        if candidate.meta.value_bytes > COPY_BYTES_MAX && manner == Manner::Use {
+            return self.examine_large(path, found, manner, key, stripe, read);
+        }
+        let result = read(&candidate);
+        // Acquire: the bytes were read before the re-check. Pairs with the Release fence
+        // of the writer that reuses the space, between its claim and its first byte.
+        fence(Ordering::Acquire);
+        if same_slot() && met.bucket.counter().load(Ordering::Acquire) == met.counter && path.is_current() {
+            self.raise_use(slot, word, manner);
+            return Examined::Hit(found, result);
+        }
+        self.examine_beside_a_writer(path, met, found, manner, &mine, read)
+    }
+
+    /// Form two: a neighbour in the bucket was written while we read.
+    #[cold]
+    #[inline(never)]
+    fn examine_beside_a_writer<'m, R>(
+        &'m self,
+        path: &Path<'m>,
+        met: &Met<'m>,
+        found: Found<'m>,
+        manner: Manner,
+        mine: &dyn Fn(&Candidate<'_>) -> bool,
+        read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
+    ) -> Examined<'m, R> {
+        let same_slot = || Slot(found.slot.load(Ordering::Acquire)).item() == found.word.item();
+        let sequence = self.row(found.segment).sequence();
+        // Acquire, all: slot, sequence, slot again, and only then the bytes.
+        if !same_slot() || moved(met.bucket.counter().load(Ordering::Acquire)) {
+            return Examined::Overtaken;
+        }
+        let before = sequence.load(Ordering::Acquire);
+        if !same_slot() {
+            return Examined::Overtaken;
+        }
+        let Some(candidate) = self.candidate(found.word).filter(mine) else { return Examined::Overtaken };
+        let result = read(&candidate);
+        let meta = candidate.meta;
+        fence(Ordering::Acquire);
+        if sequence.load(Ordering::Acquire) != before
+            || moved(met.bucket.counter().load(Ordering::Acquire))
+            || !path.is_current()
+        {
+            return Examined::Overtaken;
+        }
+        self.raise_use(found.slot, found.word, manner);
+        Examined::Hit(Found { meta, ..found }, result)
+    }
+
+    /// A large value is pinned first and read afterwards: its space cannot be reused
+    /// under the copy. Where there is no pin (read-only, or all in use) it is copied and
+    /// validated like a small one, with form two.
+    #[cold]
+    #[inline(never)]
+    fn examine_large<'m, R>(
+        &'m self,
+        path: &Path<'m>,
+        found: Found<'m>,
+        manner: Manner,
+        key: &[u8],
+        stripe: Stripe<'m>,
+        read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
+    ) -> Examined<'m, R> {
+        let _pin = self.pin_segment(found.segment).ok();
+        // SeqCst: our pin before the slot load; the reclaimer unlinks before its fence
+        // and scan. One of the two sees the other. [loom: pin]
+        fence(Ordering::SeqCst);
+        let sequence = self.row(found.segment).sequence();
+        let before = sequence.load(Ordering::Acquire);
+        if Slot(found.slot.load(Ordering::Acquire)).item() != found.word.item() || !path.is_current() {
+            return Examined::Overtaken;
+        }
+        let mine = |candidate: &Candidate<'_>| candidate.has_key(key) && !self.is_dead(&candidate.meta, stripe);
+        let Some(candidate) = self.candidate(found.word).filter(mine) else { return Examined::Overtaken };
+        let result = read(&candidate);
+        let meta = candidate.meta;
+        fence(Ordering::Acquire);
+        if sequence.load(Ordering::Acquire) != before || !path.is_current() {
+            return Examined::Overtaken;
+        }
+        self.raise_use(found.slot, found.word, manner);
+        Examined::Hit(Found { meta, ..found }, result)
+    }
+
+    #[inline]
+    fn raise_use(&self, slot: &AtomicU64, word: Slot, manner: Manner) {
+        if manner == Manner::Use && word.uses() < USE_MAX && self.owner.is_some() {
+            // CAS both Relaxed: a hint; it changes only the use count of the very word we
+            // validated. A failure is somebody else's change, and ignored.
+            let _ = slot.compare_exchange(word.0, word.used_once_more().0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn count_overtaken(&self) {
+        self.count(Counter::Retries, 1);
+    }
+}
+
+enum Attempt<'m, R> {
+    Hit(Found<'m>, Result<R>),
+    Miss,
+    Overtaken,
+}
+
+enum Examined<'m, R> {
+    Hit(Found<'m>, Result<R>),
+    Rejected,
+    Overtaken,
+}

@@ -1,0 +1,145 @@
+//! Items: header, optional words, key, value; written once, then only replaced.
+//!
+//! ```text
+//! 0                 4       6      7      8         16
+//! +-----------------+-------+------+------+---------+----------------+-----+---------+
+//! | value length 32 | key 16| kind | flags| version | optional words | key | value   |
+//! +-----------------+-------+------+------+---------+----------------+-----+---------+
+//! optional words, in this order, each there if its flag is set:
+//!   EXPIRES    8 bytes   moment of expiry, milliseconds on the region's clock
+//!   NAMESPACE 16 bytes   number, generation                       (reserved)
+//!   CLIENT     8 bytes   32 bits that belong to the client
+//!   TAGS       8 bytes   count n, then n x 16 bytes: index, generation (reserved)
+//! ALIGNED: the item starts at a multiple of 64 and so does its value.
+//! ```
+//!
+//! Owns: the arithmetic of one item. Must never trust what it reads: every length is
+//! checked before it is used, and every byte is validated by the caller afterwards.
+
+use crate::layout::{COPY_BYTES_MAX, LINE_BYTES};
+use crate::types::kind;
+
+/// Bytes of the fixed part of the header.
+pub(crate) const HEAD_BYTES: u64 = 16;
+/// The item carries an expiry word.
+pub(crate) const EXPIRES: u8 = 1;
+/// The item carries a namespace (reserved).
+pub(crate) const NAMESPACE: u8 = 2;
+/// The item carries client flags.
+pub(crate) const CLIENT: u8 = 4;
+// Bit 8, TAGS, is reserved: no writer of this version sets it, and no reader believes it.
+/// Item and value start at multiples of 64.
+pub(crate) const ALIGNED: u8 = 16;
+const FLAGS_KNOWN: u8 = EXPIRES | NAMESPACE | CLIENT | ALIGNED;
+
+/// The first word of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub value_bytes: u32,
+    pub key_bytes: u16,
+    pub kind: u8,
+    pub flags: u8,
+}
+
+/// Where the parts of an item are, from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub expires_at: Option<u64>,
+    pub client_at: Option<u64>,
+    pub key_at: u64,
+    pub value_at: u64,
+    /// Bytes of the whole item, a multiple of 8.
+    pub bytes: u64,
+}
+
+impl Head {
+    /// The header of a value to be written.
+    pub fn for_value(key: &[u8], value_bytes: usize, kind: u8, expires: bool, client: bool) -> Head {
+        let large = value_bytes > COPY_BYTES_MAX;
+        // A large item always has an expiry word, so that `touch` can change it in place.
+        let flags = if expires || large { EXPIRES } else { 0 }
+            | if client { CLIENT } else { 0 }
+            | if large { ALIGNED } else { 0 };
+        Head { value_bytes: value_bytes as u32, key_bytes: key.len() as u16, kind, flags }
+    }
+
+    /// A header for `bytes` bytes (a multiple of 8, not 0) that are not an item.
+    pub fn filler(bytes: u64) -> Head {
+        Head { value_bytes: (bytes - 8) as u32, key_bytes: 0, kind: kind::FILLER, flags: 0 }
+    }
+
+    #[inline]
+    pub fn to_word(self) -> u64 {
+        u64::from(self.value_bytes)
+            | u64::from(self.key_bytes) << 32
+            | u64::from(self.kind) << 48
+            | u64::from(self.flags) << 56
+    }
+
+    #[inline]
+    pub fn from_word(word: u64) -> Head {
+        Head {
+            value_bytes: word as u32,
+            key_bytes: (word >> 32) as u16,
+            kind: (word >> 48) as u8,
+            flags: (word >> 56) as u8,
+        }
+    }
+
+    /// Where its parts are; `None` if no writer makes such a header.
+    #[inline]
+    pub fn shape(self) -> Option<Shape> {
+        if self.flags & !FLAGS_KNOWN != 0 || self.key_bytes == 0 || self.kind == kind::FILLER {
+            return None;
+        }
+        let mut at = HEAD_BYTES;
+        let mut take = |flag: u8, bytes: u64| {
+            (self.flags & flag != 0).then(|| {
+                at += bytes;
+                at - bytes
+            })
+        };
+        let expires_at = take(EXPIRES, 8);
+        take(NAMESPACE, 16);
+        let client_at = take(CLIENT, 8);
+        let key_at = at;
+        let mut value_at = key_at + u64::from(self.key_bytes);
+        if self.flags & ALIGNED != 0 {
+            value_at = value_at.next_multiple_of(LINE_BYTES);
+        }
+        let bytes = (value_at + u64::from(self.value_bytes)).next_multiple_of(8);
+        Some(Shape { expires_at, client_at, key_at, value_at, bytes })
+    }
+
+    /// Bytes to the next item of a segment, at least 8; 0 for a header that no writer makes.
+    pub fn step(self) -> u64 {
+        if self.kind == kind::FILLER {
+            return (8 + u64::from(self.value_bytes)).next_multiple_of(8);
+        }
+        self.shape().map_or(0, |shape| shape.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_survives_its_word_and_its_parts_do_not_overlap() {
+        for value_bytes in [0usize, 1, 100, COPY_BYTES_MAX, COPY_BYTES_MAX + 1] {
+            for (expires, client) in [(false, false), (true, false), (false, true), (true, true)] {
+                let head = Head::for_value(b"key", value_bytes, kind::STR, expires, client);
+                assert_eq!(Head::from_word(head.to_word()), head);
+                let shape = head.shape().unwrap();
+                let words = [shape.expires_at, shape.client_at].iter().flatten().count() as u64;
+                assert_eq!(shape.key_at, HEAD_BYTES + 8 * words);
+                assert!(shape.value_at >= shape.key_at + 3);
+                assert!(shape.bytes >= shape.value_at + value_bytes as u64 && shape.bytes.is_multiple_of(8));
+                assert_eq!(head.step(), shape.bytes);
+            }
+        }
+        assert_eq!(Head::filler(8).step(), 8);
+        assert_eq!(Head::filler(56).step(), 56);
+        assert_eq!(Head::from_word(0).shape(), None);
+    }
+}

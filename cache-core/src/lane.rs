@@ -1,0 +1,282 @@
+//! Lanes: where new and relocated items are appended.
+//!
+//! Owns: the order lock, write pin, header word, write offset, by which a segment can be
+//! walked from its start whoever died, and no reservation is ever unprotected; and runs,
+//! which hold one value larger than a segment.
+//!
+//! A lane's row names its open segment. The segment is Open exactly while the lane names
+//! it: it is named first and opened second, so what a death leaves between the two is a
+//! claimed segment, which is freed with its dead owner.
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::item::{ALIGNED, Head};
+use crate::layout::{LINE_BYTES, lane as at};
+use crate::lock::{self, Owner};
+use crate::map::Map;
+use crate::participant::Worker;
+use crate::segment::{Purpose, State, Use};
+use crate::slot::Queue;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Lanes among which a large item looks for room before a new segment is opened, so
+/// that its size does not waste the end of one.
+const LANES_FOR_LARGE: u32 = 3;
+/// A segment is closed to items over 1/64 of it while smaller ones still fill it up.
+const LARGE_SHIFT: u32 = 6;
+
+/// Space for one item: reserved, write-pinned, its header word written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub segment: u32,
+    pub offset: u64,
+}
+
+/// What is asked of a lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub head: Head,
+    /// Bytes of the item.
+    pub bytes: u64,
+    pub queue: Queue,
+    pub purpose: Purpose,
+}
+
+enum Room {
+    /// Reserved.
+    Here(Place),
+    /// The memory of the segment must be extended to this many bytes first.
+    Unbacked { segment: u32, bytes: u64 },
+    /// No open segment, or not enough room; so many bytes are left.
+    Left(u64),
+    /// Somebody holds the lane.
+    Held,
+}
+
+impl<H: Host> Map<H> {
+    fn lane_lock(&self, lane: u32) -> &AtomicU32 {
+        self.region.word32(self.geometry.lane_offset(lane) + at::LOCK)
+    }
+
+    fn lane_segment(&self, lane: u32) -> &AtomicU64 {
+        self.region.word(self.geometry.lane_offset(lane) + at::SEGMENT)
+    }
+
+    /// The segment that is open in `lane`; the caller holds the lane.
+    fn open_segment(&self, lane: u32) -> Option<u32> {
+        // Relaxed: protected by the lane's lock.
+        let segment = (self.lane_segment(lane).load(Ordering::Relaxed) as u32).checked_sub(1)?;
+        let state = (segment < self.geometry.segment_count).then(|| self.row(segment).state())?;
+        (state.usage == Use::Open && u32::from(state.lane) == lane).then_some(segment)
+    }
+
+    /// Reserves space for an item. The pin `pin` protects it until it is cleared.
+    ///
+    /// # Errors
+    /// `Busy` when every lane is held by others, `Full` or `NoSpace` when reclaim finds
+    /// nothing, `ValueTooLarge`.
+    pub(crate) fn reserve(
+        &self,
+        worker: &Worker<'_>,
+        pin: &AtomicU64,
+        request: Request,
+        timeout_ns: u64,
+    ) -> Result<Place> {
+        let owner = self.owner.ok_or(Error::ReadOnly)?;
+        debug_assert_eq!(pin.load(Ordering::Relaxed), 0, "a pin that is still needed");
+        if request.bytes > self.geometry.segment_bytes() {
+            return self.reserve_run(worker, pin, request, owner, timeout_ns);
+        }
+        let first = if request.queue == Queue::Small { 0 } else { at::PER_QUEUE };
+        let is_large = request.bytes > self.geometry.segment_bytes() >> LARGE_SHIFT;
+        let tried = if is_large { LANES_FOR_LARGE } else { 1 };
+        loop {
+            // The lane that gets the next segment: the one with the least room left.
+            let (mut refill, mut refill_left) = (None, u64::MAX);
+            let mut seen = 0;
+            let mut all_held = true;
+            for lane in first..first + at::PER_QUEUE {
+                match self.try_append(lane, pin, request, owner) {
+                    Room::Here(place) => return Ok(place),
+                    Room::Unbacked { segment, bytes } => {
+                        self.back_segment(segment, bytes)?;
+                        all_held = false;
+                        refill = None;
+                        break;
+                    }
+                    Room::Left(left) => {
+                        all_held = false;
+                        if left < refill_left {
+                            (refill, refill_left) = (Some(lane), left);
+                        }
+                        seen += 1;
+                        if seen >= tried {
+                            break;
+                        }
+                    }
+                    Room::Held => {}
+                }
+            }
+            if all_held {
+                // Wait for the first lane, with take-over; then look again.
+                let taken_over = lock::acquire(self.lane_lock(first), owner, &self.host, timeout_ns)?;
+                worker.count(crate::stats::Counter::TakeOvers, u64::from(taken_over));
+                lock::release(self.lane_lock(first), &self.host);
+                continue;
+            }
+            if let Some(lane) = refill {
+                self.refill(worker, lane, request, owner, timeout_ns)?;
+            }
+        }
+    }
+
+    fn try_append(&self, lane: u32, pin: &AtomicU64, request: Request, owner: Owner) -> Room {
+        let lock_word = self.lane_lock(lane);
+        if !lock::try_acquire(lock_word, owner) {
+            // Relaxed: the CAS of the take-over decides.
+            let current = lock_word.load(Ordering::Relaxed);
+            if current == 0 || !self.is_suspect(lane) || !lock::take_over(lock_word, current, owner, &self.host) {
+                return Room::Held;
+            }
+        }
+        let room = self.append_locked(lane, pin, request);
+        lock::release(lock_word, &self.host);
+        room
+    }
+
+    /// True now and then: a lane that is found held is asked about only sometimes,
+    /// because the question is a system call and other lanes are free.
+    fn is_suspect(&self, lane: u32) -> bool {
+        // Relaxed: a process-private number that spreads the questions.
+        self.held_count[lane as usize % self.held_count.len()].fetch_add(1, Ordering::Relaxed) % 64 == 63
+    }
+
+    fn append_locked(&self, lane: u32, pin: &AtomicU64, request: Request) -> Room {
+        let Some(segment) = self.open_segment(lane) else { return Room::Left(0) };
+        let row = self.row(segment);
+        let start = self.geometry.segment_offset(segment);
+        // Relaxed: protected by the lane's lock. Bounded: the word is not trusted.
+        let written = row.written().load(Ordering::Relaxed).min(self.geometry.segment_bytes());
+        let mut offset = start + written;
+        let mut filler = 0;
+        if request.head.flags & ALIGNED != 0 {
+            filler = offset.next_multiple_of(LINE_BYTES) - offset;
+            offset += filler;
+        }
+        let left = self.geometry.segment_bytes() - written;
+        if filler + request.bytes > left {
+            return Room::Left(left);
+        }
+        let end = written + filler + request.bytes;
+        if end > row.backed_bytes(&self.geometry) {
+            return Room::Unbacked { segment, bytes: end };
+        }
+        // Release: the pin is there before the space is anybody's; sealing takes the lane's
+        // lock after us, so who finds the segment sealed finds the pin. [loom: late_publish]
+        pin.store(u64::from(segment) + 1, Ordering::Release);
+        // Release: whatever was unlinked before this space became free stays before our first
+        // byte in it, for a reader that meets that byte. Pairs with the Acquire fence in
+        // `examine`. [loom: reuse]
+        fence(Ordering::Release);
+        if filler > 0 {
+            // Relaxed: published by the write offset.
+            self.region.word(start + written).store(Head::filler(filler).to_word(), Ordering::Relaxed);
+        }
+        // Relaxed: published by the write offset.
+        self.region.word(offset).store(request.head.to_word(), Ordering::Relaxed);
+        // Release: a walker that sees the new offset sees the headers below it.
+        row.written().store(end, Ordering::Release);
+        Room::Here(Place { segment, offset })
+    }
+
+    /// Puts a fresh segment into `lane`, sealing the one it had.
+    fn refill(&self, worker: &Worker<'_>, lane: u32, request: Request, owner: Owner, timeout_ns: u64) -> Result<()> {
+        let fresh = self.obtain_segment(worker, request.purpose, request.bytes, owner, timeout_ns)?;
+        // From here on the segment is given back on every way out but the last.
+        let taken_over = match lock::acquire(self.lane_lock(lane), owner, &self.host, timeout_ns) {
+            Ok(taken_over) => taken_over,
+            Err(error) => {
+                self.release_claimed(fresh);
+                return Err(error);
+            }
+        };
+        worker.count(crate::stats::Counter::TakeOvers, u64::from(taken_over));
+        let has_room = self.open_segment(lane).is_some_and(|segment| {
+            // Relaxed: protected by the lane's lock.
+            let written = self.row(segment).written().load(Ordering::Relaxed);
+            written + request.bytes + LINE_BYTES <= self.geometry.segment_bytes()
+        });
+        if has_room {
+            // Somebody refilled it while we looked for a segment.
+            lock::release(self.lane_lock(lane), &self.host);
+            self.release_claimed(fresh);
+            return Ok(());
+        }
+        self.seal_locked(lane);
+        let row = self.row(fresh);
+        row.reset(self.next_ticket());
+        // Relaxed: protected by the lane's lock. Named first, opened second.
+        self.lane_segment(lane).store(u64::from(fresh) + 1, Ordering::Relaxed);
+        let open = State { usage: Use::Open, lane: lane as u8, queue: request.queue, is_run: false, who: 0 };
+        row.change(State::FREE.owned(Use::Claimed, owner).to_word(), open);
+        lock::release(self.lane_lock(lane), &self.host);
+        Ok(())
+    }
+
+    fn seal_locked(&self, lane: u32) {
+        if let Some(segment) = self.open_segment(lane) {
+            let row = self.row(segment);
+            let from = row.state_word();
+            row.change(from, State { lane: 0, ..State::from_word(from) }.to(Use::Sealed));
+        }
+    }
+
+    /// Seals what is open in lanes that nobody appends to at this moment, so that it can
+    /// be reclaimed. The first lane of each queue is left alone unless `all`.
+    pub(crate) fn seal_idle_lanes(&self, all: bool) {
+        let Some(owner) = self.owner else { return };
+        for lane in 0..at::COUNT {
+            if (all || lane % at::PER_QUEUE != 0) && lock::try_acquire(self.lane_lock(lane), owner) {
+                self.seal_locked(lane);
+                lock::release(self.lane_lock(lane), &self.host);
+            }
+        }
+    }
+
+    /// A run of consecutive segments for one value larger than a segment.
+    fn reserve_run(
+        &self,
+        worker: &Worker<'_>,
+        pin: &AtomicU64,
+        request: Request,
+        owner: Owner,
+        timeout_ns: u64,
+    ) -> Result<Place> {
+        let length = request.bytes.div_ceil(self.geometry.segment_bytes()) as u32;
+        if request.bytes > self.geometry.item_bytes_max() {
+            return Err(Error::ValueTooLarge { bytes: request.bytes, bytes_max: self.geometry.item_bytes_max() });
+        }
+        let head = self.obtain_run(worker, length, owner, timeout_ns)?;
+        let backed = (0..length).try_for_each(|part| {
+            let bytes = request.bytes - (u64::from(part) << self.geometry.segment_shift);
+            self.back_segment(head + part, bytes.min(self.geometry.segment_bytes()))
+        });
+        if let Err(error) = backed {
+            self.release_run(head, self.row(head).state_word());
+            return Err(error);
+        }
+        let row = self.row(head);
+        row.reset(self.next_ticket());
+        // Release: as in `append_locked`.
+        fence(Ordering::Release);
+        // Relaxed: published by the state change.
+        row.progress().store(u64::from(length) << 32, Ordering::Relaxed);
+        row.written().store(request.bytes, Ordering::Relaxed);
+        self.region.word(self.geometry.segment_offset(head)).store(request.head.to_word(), Ordering::Relaxed);
+        // Release: the pin is there before the run can be walked.
+        pin.store(u64::from(head) + 1, Ordering::Release);
+        let sealed = State { usage: Use::Sealed, lane: 0, queue: request.queue, is_run: true, who: 0 };
+        row.change(State { is_run: true, ..State::FREE }.owned(Use::Claimed, owner).to_word(), sealed);
+        Ok(Place { segment: head, offset: self.geometry.segment_offset(head) })
+    }
+}

@@ -1,0 +1,138 @@
+//! Read pins: how a process keeps a segment's bytes from being reused.
+//!
+//! Owns: the process-private counts behind the pin cells of a participant, one cell for
+//! each distinct pinned segment, and what is known to have memory behind it.
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::layout::{Geometry, participant as at};
+use crate::map::Map;
+use crate::segment::BACK_STEP_BYTES;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Which segments this process pins, and how often.
+pub(crate) struct ReadPins(Mutex<[(u32, u32); at::READ_PIN_COUNT as usize]>);
+
+impl ReadPins {
+    pub fn new() -> ReadPins {
+        ReadPins(Mutex::new([(0, 0); at::READ_PIN_COUNT as usize]))
+    }
+}
+
+/// One pin on one segment; undone on drop.
+pub(crate) struct SegmentPin<'m, H: Host> {
+    map: &'m Map<H>,
+    segment: u32,
+}
+
+impl<H: Host> Map<H> {
+    /// Announces that this process reads from `segment`. The caller puts a SeqCst fence
+    /// after it and then makes sure that the item is still linked.
+    ///
+    /// # Errors
+    /// `PinsFull`; `ReadOnly` on an attachment without a slot.
+    pub(crate) fn pin_segment(&self, segment: u32) -> Result<SegmentPin<'_, H>> {
+        let owner = self.owner.ok_or(Error::ReadOnly)?;
+        let mut cells = self.read_pins.0.lock();
+        let cell = match cells.iter().position(|(pinned, count)| *count > 0 && *pinned == segment) {
+            Some(cell) => cell,
+            None => {
+                let free = cells.iter().position(|(_, count)| *count == 0);
+                let cell = free.ok_or(Error::PinsFull { count: at::READ_PIN_COUNT })?;
+                // Release: every store to a pin cell; pairs with the Acquire in `pinned_by`.
+                self.read_pin_cell(owner.index(), cell).store(u64::from(segment) + 1, Ordering::Release);
+                cell
+            }
+        };
+        cells[cell] = (segment, cells[cell].1 + 1);
+        Ok(SegmentPin { map: self, segment })
+    }
+
+    fn read_pin_cell(&self, slot: u32, cell: usize) -> &AtomicU64 {
+        self.region.word(self.geometry.participant_offset(slot) + at::READ_PINS + 8 * cell as u64)
+    }
+
+    /// Takes back one pin on `segment`.
+    pub(crate) fn unpin_segment(&self, segment: u32) {
+        let Some(owner) = self.owner else { return };
+        let mut cells = self.read_pins.0.lock();
+        if let Some(cell) = cells.iter().position(|(pinned, count)| *count > 0 && *pinned == segment) {
+            cells[cell].1 -= 1;
+            if cells[cell].1 == 0 {
+                // Release: our reads of the bytes come before; pairs with `pinned_by`.
+                self.read_pin_cell(owner.index(), cell).store(0, Ordering::Release);
+            }
+        }
+    }
+}
+
+impl<H: Host> SegmentPin<'_, H> {
+    /// Keeps the pin beyond this value; `unpin_segment` ends it.
+    pub fn keep(self) -> u32 {
+        let segment = self.segment;
+        std::mem::forget(self);
+        segment
+    }
+}
+
+impl<H: Host> Drop for SegmentPin<'_, H> {
+    fn drop(&mut self) {
+        self.map.unpin_segment(self.segment);
+    }
+}
+
+/// What this process knows to have memory behind it: a bit for each step in which
+/// segments are backed.
+pub(crate) struct Readable {
+    bits: Box<[AtomicU64]>,
+    shift: u32,
+}
+
+impl Readable {
+    pub fn new(geometry: &Geometry) -> Readable {
+        let shift = geometry.segment_shift.min(BACK_STEP_BYTES.ilog2());
+        let chunks = geometry.data_bytes() >> shift;
+        Readable { bits: (0..chunks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), shift }
+    }
+
+    #[inline]
+    fn has(&self, chunk: u64) -> bool {
+        // Relaxed: the bit says something about the kernel's state, not about memory.
+        self.bits[chunk as usize / 64].load(Ordering::Relaxed) & (1 << (chunk % 64)) != 0
+    }
+}
+
+impl<H: Host> Map<H> {
+    /// True if `bytes` bytes at `offset` are inside the segments and can be touched
+    /// without a fault that kills. A hole in the file of a full tmpfs cannot.
+    #[inline(always)]
+    pub(crate) fn is_readable(&self, offset: u64, bytes: u64) -> bool {
+        let Some(first) = offset.checked_sub(self.geometry.segments_offset) else { return false };
+        let Some(last) = first.checked_add(bytes.max(1) - 1) else { return false };
+        if last >= self.geometry.data_bytes() {
+            return false;
+        }
+        let shift = self.readable.shift;
+        (first >> shift..=last >> shift).all(|chunk| self.readable.has(chunk) || self.make_readable(chunk))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_readable(&self, chunk: u64) -> bool {
+        let shift = self.readable.shift;
+        let from_first = chunk << shift;
+        let segment = (from_first >> self.geometry.segment_shift) as u32;
+        let end_in_segment = (from_first & (self.geometry.segment_bytes() - 1)) + (1 << shift);
+        // The table says whether somebody gave it memory, the kernel whether that is true.
+        if self.row(segment).backed_bytes(&self.geometry) < end_in_segment
+            || !self.host.populate_read(self.geometry.segments_offset + from_first, 1 << shift)
+        {
+            return false;
+        }
+        // Relaxed: see `has`.
+        self.readable.bits[chunk as usize / 64].fetch_or(1 << (chunk % 64), Ordering::Relaxed);
+        true
+    }
+}

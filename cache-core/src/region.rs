@@ -1,0 +1,244 @@
+//! The region: borrowed shared memory, seen as 64-bit words.
+//!
+//! Owns: the base pointer and the only pointer arithmetic of the crate. Every access
+//! is checked against the length that was known at attach, whatever the bytes of the
+//! region say; a failed check is a defect of the caller and panics.
+//!
+//! All words are atomics, because other processes change them at any time. Copies of
+//! item bytes are relaxed word by word: they may race with a writer that reuses the
+//! space, and are thrown away when the validation after them fails (`docs/design.md`).
+
+use std::mem::MaybeUninit;
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+#[cfg(target_endian = "big")]
+compile_error!("the region format is little-endian and its words are used in place");
+
+/// Shared memory that outlives every use of this value.
+#[cfg(not(loom))]
+#[derive(Clone)]
+pub struct Region {
+    base: *mut u8,
+    bytes: u64,
+}
+
+#[cfg(not(loom))]
+// SAFETY: R1. The memory is shared between processes by design; every access goes
+// through atomics, so sharing it between threads adds nothing.
+unsafe impl Send for Region {}
+#[cfg(not(loom))]
+// SAFETY: R1, as above.
+unsafe impl Sync for Region {}
+
+#[cfg(not(loom))]
+impl Region {
+    /// A region over `bytes` bytes at `base`.
+    ///
+    /// # Safety
+    /// - `base` is aligned to 64 bytes and the memory is mapped, readable, and stays
+    ///   so until the last clone of this value is gone (R1).
+    /// - It is writable, unless every `Map` over it is read-only.
+    /// - No Rust reference to it exists that is not to an atomic.
+    pub unsafe fn from_raw(base: *mut u8, bytes: u64) -> Region {
+        Region { base, bytes }
+    }
+
+    #[inline(always)]
+    fn at<T>(&self, offset: u64, bytes: u64) -> *const T {
+        if offset.checked_add(bytes).is_none_or(|end| end > self.bytes)
+            || !offset.is_multiple_of(align_of::<T>() as u64)
+        {
+            out_of_region(offset, bytes, self.bytes);
+        }
+        // SAFETY: R1. Inside the mapping by the check above.
+        unsafe { self.base.add(offset as usize).cast() }
+    }
+
+    /// The word at `offset`, a multiple of 8.
+    #[inline(always)]
+    pub fn word(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: R1 (mapped, checked by `at`, aligned); any bits are a valid u64.
+        unsafe { &*self.at::<AtomicU64>(offset, 8) }
+    }
+
+    /// The 32-bit word at `offset`, a multiple of 4. Only lock words are 32 bits wide.
+    #[inline(always)]
+    pub fn word32(&self, offset: u64) -> &AtomicU32 {
+        // SAFETY: R1, as for `word`.
+        unsafe { &*self.at::<AtomicU32>(offset, 4) }
+    }
+
+    /// `N` words from `offset` on.
+    #[inline(always)]
+    pub fn words<const N: usize>(&self, offset: u64) -> &[AtomicU64; N] {
+        // SAFETY: R1, as for `word`; an array has the alignment of its elements.
+        unsafe { &*self.at::<[AtomicU64; N]>(offset, 8 * N as u64) }
+    }
+
+    /// `count` words from `offset` on.
+    #[inline(always)]
+    pub fn slice(&self, offset: u64, count: usize) -> &[AtomicU64] {
+        let first = self.at::<AtomicU64>(offset, 8 * count as u64);
+        // SAFETY: R1, as for `words`; the whole range was checked.
+        unsafe { std::slice::from_raw_parts(first, count) }
+    }
+
+    /// The address of `offset`, for a pinned value that is lent out.
+    pub fn address(&self, offset: u64, bytes: u64) -> *const u8 {
+        self.at::<u8>(offset, bytes)
+    }
+
+    /// Asks the processor to fetch the line at `offset`.
+    #[inline(always)]
+    pub fn prefetch(&self, offset: u64) {
+        if offset < self.bytes {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch never faults, and the address is inside the mapping.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(self.base.add(offset as usize).cast());
+            }
+        }
+    }
+}
+
+/// In a model the region is an array of the model's atomics.
+#[cfg(loom)]
+#[derive(Clone)]
+pub struct Region {
+    words: std::sync::Arc<Vec<AtomicU64>>,
+    locks: std::sync::Arc<Vec<(u64, AtomicU32)>>,
+}
+
+#[cfg(loom)]
+impl Region {
+    /// A zeroed region of `bytes` bytes, with 32-bit words at the offsets in `locks`.
+    pub fn for_model(bytes: u64, locks: &[u64]) -> Region {
+        let words = (0..bytes / 8).map(|_| AtomicU64::new(0)).collect();
+        let locks = locks.iter().map(|offset| (*offset, AtomicU32::new(0))).collect();
+        Region { words: std::sync::Arc::new(words), locks: std::sync::Arc::new(locks) }
+    }
+
+    /// The word at `offset`, a multiple of 8.
+    pub fn word(&self, offset: u64) -> &AtomicU64 {
+        &self.words[offset as usize / 8]
+    }
+
+    /// The 32-bit word at `offset`.
+    pub fn word32(&self, offset: u64) -> &AtomicU32 {
+        let found = self.locks.iter().find(|(at, _)| *at == offset);
+        &found.expect("a lock word named to for_model").1
+    }
+
+    /// `N` words from `offset` on.
+    pub fn words<const N: usize>(&self, offset: u64) -> &[AtomicU64; N] {
+        self.slice(offset, N).try_into().expect("N words")
+    }
+
+    /// `count` words from `offset` on.
+    pub fn slice(&self, offset: u64, count: usize) -> &[AtomicU64] {
+        &self.words[offset as usize / 8..][..count]
+    }
+
+    /// No address: views are not modelled.
+    pub fn address(&self, _offset: u64, _bytes: u64) -> *const u8 {
+        std::ptr::null()
+    }
+
+    /// Nothing to fetch.
+    pub fn prefetch(&self, _offset: u64) {}
+}
+
+#[cold]
+#[inline(never)]
+#[cfg(not(loom))]
+fn out_of_region(offset: u64, bytes: u64, region_bytes: u64) -> ! {
+    panic!("offset {offset} + {bytes} is outside the region of {region_bytes} bytes or not aligned");
+}
+
+/// Copies `out.len()` bytes that start `skip` bytes into `words`.
+///
+/// The bytes may be torn if a writer reuses the space: the caller validates.
+#[inline]
+pub(crate) fn copy_out(words: &[AtomicU64], skip: usize, out: &mut [MaybeUninit<u8>]) {
+    debug_assert!(skip < 8 && words.len() * 8 >= skip + out.len());
+    let (mut at, mut done) = (0, 0);
+    if skip != 0 {
+        // Relaxed, here and below: the fence of the validation orders these loads.
+        let bytes = words[0].load(Ordering::Relaxed).to_le_bytes();
+        done = (8 - skip).min(out.len());
+        out[..done].write_copy_of_slice(&bytes[skip..skip + done]);
+        at = 1;
+    }
+    let mut chunks = out[done..].chunks_exact_mut(8);
+    for (chunk, word) in chunks.by_ref().zip(&words[at..]) {
+        chunk.write_copy_of_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        at += 1;
+    }
+    let rest = chunks.into_remainder();
+    if !rest.is_empty() {
+        let bytes = words[at].load(Ordering::Relaxed).to_le_bytes();
+        rest.write_copy_of_slice(&bytes[..rest.len()]);
+    }
+}
+
+/// True if the bytes that start at `words` (aligned) are `key`.
+#[inline]
+pub(crate) fn equals(words: &[AtomicU64], key: &[u8]) -> bool {
+    let mut chunks = key.chunks_exact(8);
+    let mut at = 0;
+    for chunk in chunks.by_ref() {
+        // Relaxed: validated by the caller like every copy.
+        if words[at].load(Ordering::Relaxed).to_le_bytes() != chunk {
+            return false;
+        }
+        at += 1;
+    }
+    let rest = chunks.remainder();
+    rest.is_empty() || words[at].load(Ordering::Relaxed).to_le_bytes()[..rest.len()] == *rest
+}
+
+/// Writes `parts` back to back into `words`, from the first byte of the first word.
+/// Bytes after the last part up to the word's end become zero.
+#[inline]
+pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
+    let mut at = 0;
+    let (mut carry, mut held) = (0u64, 0usize);
+    for part in parts {
+        let mut part = *part;
+        if held != 0 {
+            let take = part.len().min(8 - held);
+            carry |= little(&part[..take]) << (8 * held);
+            held += take;
+            part = &part[take..];
+            if held < 8 {
+                continue;
+            }
+            // Relaxed: nobody can see the item yet; the CAS of its slot publishes it.
+            words[at].store(carry, Ordering::Relaxed);
+            at += 1;
+        }
+        let mut chunks = part.chunks_exact(8);
+        for (chunk, word) in chunks.by_ref().zip(&words[at..]) {
+            word.store(
+                u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]),
+                Ordering::Relaxed,
+            );
+            at += 1;
+        }
+        held = chunks.remainder().len();
+        carry = little(chunks.remainder());
+    }
+    if held != 0 {
+        words[at].store(carry, Ordering::Relaxed);
+    }
+}
+
+/// Up to eight bytes as a little-endian number.
+#[inline]
+fn little(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}

@@ -1,0 +1,173 @@
+//! Runs: consecutive segments that hold one value larger than a segment.
+//!
+//! Owns: finding a window, emptying the cheapest one where none is free, and giving a
+//! run back. The head names the length before its parts name the head, and the parts are
+//! freed before the head, so that a scan can tell a part of a run from a stray.
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::lock::Owner;
+use crate::map::Map;
+use crate::participant::Worker;
+use crate::reclaim::Progress;
+use crate::segment::{RESERVE_COUNT, State, Use};
+use crate::stats::Counter;
+use crate::sync::Ordering;
+
+/// Windows that are tried before a run is given up.
+const WINDOW_TRIES_MAX: u32 = 16;
+
+impl<H: Host> Map<H> {
+    /// The head of a claimed run of `length` segments.
+    ///
+    /// # Errors
+    /// `Full` when no window can be emptied, `Busy` when others kept taking it, `NoSpace`.
+    pub(crate) fn obtain_run(&self, worker: &Worker<'_>, length: u32, owner: Owner, timeout_ns: u64) -> Result<u32> {
+        let bytes = u64::from(length) << self.geometry.segment_shift;
+        let started_ns = self.host.monotonic_ns();
+        for attempt in 0..WINDOW_TRIES_MAX {
+            if attempt == WINDOW_TRIES_MAX / 2 {
+                // What idle lanes hold open may stand in the way.
+                self.seal_idle_lanes(true);
+            }
+            // Compaction first; an evict region drops what stands in the way if that fails.
+            let may_drop = attempt >= WINDOW_TRIES_MAX / 4 && !self.is_no_evict();
+            let Some(first) = self.cheapest_window(length, may_drop) else {
+                if self.reclaim(worker, self.geometry.segment_bytes()) == Progress::Nothing(false) {
+                    self.seal_idle_lanes(true);
+                }
+                continue;
+            };
+            if let Some(head) = self.claim_window(worker, first, length, may_drop, owner) {
+                return Ok(head);
+            }
+            if attempt > 1 && self.host.monotonic_ns() - started_ns > timeout_ns {
+                worker.count(Counter::Busy, 1);
+                return Err(Error::Busy { waited_ms: (self.host.monotonic_ns() - started_ns) / 1_000_000 });
+            }
+        }
+        worker.count(Counter::Full, 1);
+        Err(self.full(bytes))
+    }
+
+    /// What it costs to empty segment `index`: live bytes; `None` if it cannot be.
+    /// Runs cannot be moved: they stand in the way unless they may be dropped or are dead.
+    fn emptying_cost(&self, index: u32, may_drop: bool) -> Option<u64> {
+        let row = self.row(index);
+        let state = row.state();
+        match state.usage {
+            Use::Free => Some(0),
+            Use::Sealed | Use::Draining => {
+                // Relaxed: a hint. One byte even for dead segments: free ones are better.
+                let live = row.live_bytes(row.written().load(Ordering::Relaxed));
+                (!state.is_run || live == 0 || may_drop).then_some(1 + live)
+            }
+            Use::RunPart => {
+                let head = (state.who < self.geometry.segment_count).then(|| self.row(state.who))?;
+                let is_whole = head.state().is_run && head.state().usage == Use::Sealed;
+                let live = head.live_bytes(u64::MAX);
+                (is_whole && (live == 0 || may_drop)).then_some(1 + live.min(self.geometry.segment_bytes()))
+            }
+            _ => None,
+        }
+    }
+
+    fn cheapest_window(&self, length: u32, may_drop: bool) -> Option<u32> {
+        let costs: Vec<Option<u64>> =
+            (0..self.geometry.segment_count).map(|index| self.emptying_cost(index, may_drop)).collect();
+        let free = costs.iter().filter(|cost| **cost == Some(0)).count() as u32;
+        let mut best = None;
+        for (first, window) in costs.windows(length as usize).enumerate() {
+            let Some(cost) = window.iter().copied().sum::<Option<u64>>() else { continue };
+            let taken = window.iter().filter(|cost| **cost == Some(0)).count() as u32;
+            // The reserve stays outside, or relocation has nowhere to copy to.
+            if free - taken < RESERVE_COUNT {
+                continue;
+            }
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, first as u32));
+            }
+        }
+        best.map(|(_, first)| first)
+    }
+
+    /// Claims the window in ascending order, emptying what is in use. On any failure
+    /// everything that was claimed is given back.
+    fn claim_window(&self, worker: &Worker<'_>, first: u32, length: u32, may_drop: bool, owner: Owner) -> Option<u32> {
+        let claimed = State::FREE.owned(Use::Claimed, owner);
+        let give_back = |until: u32| {
+            for index in first..until {
+                self.free_segment(index, claimed.to_word());
+            }
+        };
+        for index in first..first + length {
+            let row = self.row(index);
+            let mut is_ours = false;
+            for _ in 0..4 {
+                let from = row.state_word();
+                if State::from_word(from).usage == Use::Free {
+                    is_ours = row.change(from, claimed);
+                    break;
+                }
+                if !self.empty_segment(worker, index, may_drop, owner) {
+                    break;
+                }
+            }
+            if !is_ours {
+                give_back(index);
+                return None;
+            }
+            // Relaxed: a hint.
+            self.free_hint().fetch_sub(1, Ordering::Relaxed);
+        }
+        // The head first, with its length, then the parts that name it.
+        let head = self.row(first);
+        // Relaxed: published by the state change.
+        head.progress().store(u64::from(length) << 32, Ordering::Relaxed);
+        head.change(claimed.to_word(), State { is_run: true, ..claimed });
+        for index in first + 1..first + length {
+            self.row(index).change(claimed.to_word(), State { usage: Use::RunPart, who: first, ..State::FREE });
+        }
+        Some(first)
+    }
+
+    /// Gives a run back whose head has the state word `from`: its sequence first, then
+    /// every part, the head last.
+    pub(crate) fn release_run(&self, head: u32, from: u64) -> bool {
+        let row = self.row(head);
+        // Bounded: the length is not trusted.
+        let length = row.run_length().min(u64::from(self.geometry.segment_count - head)) as u32;
+        // AcqRel: readers that still copy compare it.
+        row.sequence().fetch_add(1, Ordering::AcqRel);
+        let part = State { usage: Use::RunPart, who: head, ..State::FREE }.to_word();
+        for index in head + 1..head + length {
+            self.free_segment(index, part);
+        }
+        self.free_segment(head, from)
+    }
+
+    /// Parts of runs whose head is no run, left by a death between two steps, become
+    /// free. Returns how many.
+    pub(crate) fn release_stray_parts(&self) -> u32 {
+        let mut released = 0;
+        for index in 0..self.geometry.segment_count {
+            let from = self.row(index).state_word();
+            let state = State::from_word(from);
+            if state.usage != Use::RunPart {
+                continue;
+            }
+            let head = state.who;
+            let belongs = head < index && {
+                let row = self.row(head);
+                let head_state = row.state();
+                head_state.is_run
+                    && head_state.usage != Use::Free
+                    && u64::from(index) < u64::from(head) + row.run_length()
+            };
+            if !belongs && self.free_segment(index, from) {
+                released += 1;
+            }
+        }
+        released
+    }
+}

@@ -1,0 +1,267 @@
+//! Growth of the index: first blocks, splits, larger directories.
+//!
+//! Owns: what happens to blocks and directories under a stripe's lock. Called by writers
+//! that found no room; memory is got beforehand, without the lock.
+//!
+//! A half-done split is a legal state (P4 in `docs/design.md`): the parent names its
+//! children, each bucket is served by the parent until its moved bit is set and by the
+//! children afterwards, and whoever holds the lock next goes on where it stopped.
+
+use crate::blocks::Blocks;
+use crate::error::{Error, Result};
+use crate::hash::{Hash, TAG_BITS, prefix, split_bit};
+use crate::host::Host;
+use crate::layout::{block, stripe};
+use crate::lock::Owner;
+use crate::map::Map;
+use crate::participant::Worker;
+use crate::slot::{Bucket, Link, Slot, moved};
+use crate::stats::Counter;
+use crate::sync::Ordering;
+
+/// Index memory in hand for a stripe that must grow. What is not used is given back.
+pub(crate) struct Growth<'m, H: Host> {
+    map: &'m Map<H>,
+    blocks: Blocks,
+    directory: Option<(u64, u32)>,
+    /// The index may not grow: make room by dropping.
+    pub is_refused: bool,
+}
+
+/// What a stripe needs before it can grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    blocks: usize,
+    /// Depth of a larger directory, if it takes one.
+    directory: Option<u32>,
+}
+
+/// What a step of growth did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grown {
+    /// The stripe is as it should be; look again.
+    Done,
+    /// More memory is needed first.
+    Needs(Needs),
+    /// The directory cannot get deeper.
+    Refused,
+}
+
+impl<'m, H: Host> Growth<'m, H> {
+    pub fn new(map: &'m Map<H>) -> Self {
+        Growth { map, blocks: Vec::new(), directory: None, is_refused: false }
+    }
+
+    /// Gets what is needed, without a lock.
+    ///
+    /// # Errors
+    /// `Full`, `NoSpace`, `Busy`.
+    pub fn prepare(
+        &mut self,
+        worker: &Worker<'_>,
+        stripe: u32,
+        needs: Needs,
+        owner: Owner,
+        timeout_ns: u64,
+    ) -> Result<()> {
+        let missing = needs.blocks.saturating_sub(self.blocks.len());
+        self.blocks.extend(self.map.own_blocks(worker, stripe, missing, owner, timeout_ns)?);
+        if let Some(depth) = needs.directory
+            && self.directory.is_none_or(|(_, have)| have != depth)
+        {
+            self.give_directory_back();
+            self.directory = Some((self.map.own_directory(worker, stripe, depth, owner, timeout_ns)?, depth));
+        }
+        Ok(())
+    }
+
+    fn give_directory_back(&mut self) {
+        if let Some((offset, depth)) = self.directory.take() {
+            self.map.disown_directory(offset, depth);
+        }
+    }
+}
+
+impl<H: Host> Drop for Growth<'_, H> {
+    fn drop(&mut self) {
+        self.map.disown_blocks(&self.blocks);
+        self.give_directory_back();
+    }
+}
+
+impl<H: Host> Map<H> {
+    /// Makes room in the pair of buckets of `hash`: a first block, the rest of a half-done
+    /// split, or a split. The caller holds the stripe's lock.
+    ///
+    /// # Errors
+    /// `Corrupt` when the index contradicts itself.
+    pub(crate) fn grow(
+        &self,
+        worker: &Worker<'_>,
+        hash: Hash,
+        growth: &mut Growth<'_, H>,
+        owner: Owner,
+    ) -> Result<Grown> {
+        let stripe_index = hash.stripe(self.geometry.stripe_count);
+        let Some(path) = self.path(hash) else {
+            return self.grow_first(stripe_index, growth);
+        };
+        let parent = path.entry.offset();
+        let depth = path.entry.depth();
+        // Acquire: pairs with the Release below.
+        if self.region.word(parent + block::CHILD0).load(Ordering::Acquire) != 0 {
+            return self.finish_split(stripe_index, hash, parent, depth, growth, owner);
+        }
+        if depth >= self.geometry.depth_max() {
+            return Ok(Grown::Refused);
+        }
+        let (root, _) = self.directory(stripe_index).ok_or(DAMAGED)?;
+        let larger = (Self::directory_depth(root) == depth).then_some(depth + 1);
+        if growth.blocks.len() < 2 || (larger.is_some() && growth.directory.map(|(_, depth)| depth) != larger) {
+            return Ok(Grown::Needs(Needs { blocks: 2, directory: larger }));
+        }
+        for (which, child) in [block::CHILD1, block::CHILD0].into_iter().zip(growth.blocks.drain(..2)) {
+            // Release: the children are empty before anybody is led to them; CHILD0 last,
+            // because it says that the split has begun.
+            self.region.word(parent + which).store(child, Ordering::Release);
+        }
+        worker.count(Counter::Splits, 1);
+        self.finish_split(stripe_index, hash, parent, depth, growth, owner)
+    }
+
+    /// The stripe's first block serves every entry of its first directory.
+    fn grow_first(&self, stripe_index: u32, growth: &mut Growth<'_, H>) -> Result<Grown> {
+        let (root, entries) = self.directory(stripe_index).ok_or(DAMAGED)?;
+        if root.0 != 0 {
+            return Err(DAMAGED);
+        }
+        let entry = |number: u64| self.region.word(entries + 8 * number);
+        let count = 1 << stripe::DIRECTORY_DEPTH;
+        // A maker that died may have named the block in some entries.
+        // Relaxed: entries change only under the lock that we hold.
+        let begun = (0..count).map(|number| Link(entry(number).load(Ordering::Relaxed))).find(|link| link.0 != 0);
+        let link = match begun {
+            Some(link) if link.depth() == 0 && self.is_block(link.offset()) => link,
+            Some(_) => return Err(DAMAGED),
+            None => match growth.blocks.pop() {
+                Some(block) => Link::new(1, 0, block),
+                None => return Ok(Grown::Needs(Needs { blocks: 1, directory: None })),
+            },
+        };
+        for number in 0..count {
+            // Release: publishes the empty block. Relaxed load: under the lock.
+            if entry(number).load(Ordering::Relaxed) == 0 {
+                entry(number).store(link.0, Ordering::Release);
+            }
+        }
+        self.block_is_in_use(link.offset(), stripe_index);
+        Ok(Grown::Done)
+    }
+
+    /// Goes on with a split that was begun, by this writer or one that died.
+    fn finish_split(
+        &self,
+        stripe_index: u32,
+        hash: Hash,
+        parent: u64,
+        depth: u32,
+        growth: &mut Growth<'_, H>,
+        owner: Owner,
+    ) -> Result<Grown> {
+        // Acquire: the children as their maker left them.
+        let child = |which: u64| self.region.word(parent + which).load(Ordering::Acquire);
+        let children = [child(block::CHILD0), child(block::CHILD1)];
+        if children.iter().any(|child| !self.is_block(*child)) || children[0] == children[1] || depth >= TAG_BITS - 1 {
+            return Err(DAMAGED);
+        }
+        for child in children {
+            self.block_is_in_use(child, stripe_index);
+        }
+        for number in 0..self.geometry.bucket_count() {
+            self.move_bucket(parent, children, depth, number);
+        }
+        let (root, mut entries) = self.directory(stripe_index).ok_or(DAMAGED)?;
+        let mut directory_depth = Self::directory_depth(root);
+        if directory_depth == depth {
+            let Some((offset, larger)) = growth.directory.take_if(|(_, larger)| *larger == depth + 1) else {
+                return Ok(Grown::Needs(Needs { blocks: 0, directory: Some(depth + 1) }));
+            };
+            self.double_directory(stripe_index, root, entries, offset, larger);
+            (entries, directory_depth) = (offset, larger);
+        }
+        // From here until the last entry is changed, the parent is ours to lose.
+        self.block_is_leaving(parent, stripe_index, owner);
+        let each = 1u64 << (directory_depth - depth);
+        let first = prefix(hash.tag(), depth) * each;
+        for number in 0..each {
+            let entry = self.region.word(entries + 8 * (first + number));
+            // Relaxed: entries change only under the lock that we hold.
+            let old = Link(entry.load(Ordering::Relaxed));
+            if old.0 == 0 || old.offset() == parent {
+                let child = children[usize::from(number >= each / 2)];
+                // Release: the child's buckets were filled before.
+                entry.store(old.next(depth + 1, child).0, Ordering::Release);
+            }
+        }
+        self.disown_blocks(&[parent]);
+        Ok(Grown::Done)
+    }
+
+    /// Moves one bucket to the children, unless that was done.
+    fn move_bucket(&self, parent: u64, children: [u64; 2], depth: u32, number: u64) {
+        let bucket = |block: u64| Bucket(self.region.words(block + block::BUCKETS + block::BUCKET_BYTES * number));
+        let ghosts = |block: u64| {
+            self.region.word(block + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES + 8 * number)
+        };
+        let from = bucket(parent);
+        loop {
+            // Acquire: before the slots, as every reader does.
+            let counter = from.counter().load(Ordering::Acquire);
+            if moved(counter) {
+                return;
+            }
+            for child in children {
+                for slot in bucket(child).slots() {
+                    // Relaxed: nobody is led to this bucket before the CAS below.
+                    slot.store(0, Ordering::Relaxed);
+                }
+                // Relaxed: hints.
+                ghosts(child).store(ghosts(parent).load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            for (at, slot) in from.slots().iter().enumerate() {
+                // Acquire: the item behind it is finished for whoever finds it in the child.
+                let word = Slot(slot.load(Ordering::Acquire));
+                if word.0 != 0 {
+                    let child = children[split_bit(word.tag(), depth) as usize];
+                    // Relaxed: as above.
+                    bucket(child).slots()[at].store(word.0, Ordering::Relaxed);
+                }
+            }
+            // CAS ok = AcqRel: from now on the children serve this bucket. It fails if a
+            // reclaimer changed a slot, or is about to: then the copy is made again.
+            // err = Relaxed: we begin again. [loom: split]
+            let to = counter.wrapping_add(1) | block::MOVED;
+            if from.counter().compare_exchange(counter, to, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn double_directory(&self, stripe_index: u32, root: Link, entries: u64, offset: u64, depth: u32) {
+        for number in 0..1u64 << (depth - 1) {
+            // Relaxed: entries change only under the lock; the root publishes the copy.
+            let link = self.region.word(entries + 8 * number).load(Ordering::Relaxed);
+            for half in 0..2 {
+                self.region.word(offset + 8 * (2 * number + half)).store(link, Ordering::Relaxed);
+            }
+        }
+        // Release: publishes the entries.
+        self.stripe(stripe_index).root().store(root.next(depth, offset).0, Ordering::Release);
+        self.directory_is_in_use(offset, depth, stripe_index);
+        if root.0 != 0 {
+            self.directory_is_old(root.offset(), root.depth(), stripe_index);
+        }
+    }
+}
+
+const DAMAGED: Error = Error::Corrupt { reason: "the index of a stripe contradicts itself" };

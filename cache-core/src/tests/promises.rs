@@ -1,0 +1,317 @@
+//! What the engine promises of space, growth and eviction, on small regions.
+
+use crate::testing::{Bench, TestHost};
+use crate::{Error, Map, Mode, NEVER, WriteOptions};
+
+type TestMap<'h> = Map<&'h TestHost>;
+
+fn get(map: &TestMap<'_>, key: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    map.get(key, &mut value).unwrap().map(|_| value)
+}
+
+/// A small generator: tests print nothing random that a seed does not replay.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+#[test]
+fn the_index_grows_by_itself_and_loses_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(64 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    let options = WriteOptions::default();
+    for number in 0..300_000u64 {
+        map.set(&number.to_le_bytes(), &number.to_be_bytes(), &options).unwrap();
+    }
+    for number in 0..300_000u64 {
+        assert_eq!(get(&map, &number.to_le_bytes()).as_deref(), Some(&number.to_be_bytes()[..]), "{number}");
+    }
+    assert_eq!(map.len(), 300_000);
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert!(map.stats().splits > 1000);
+}
+
+#[test]
+fn a_full_evicting_region_keeps_taking_values() {
+    let host = TestHost::default();
+    let bench = Bench::new(2 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let value = [7u8; 200];
+    for number in 0..100_000u64 {
+        map.set(&number.to_le_bytes(), &value, &WriteOptions::default()).unwrap();
+        assert!(map.contains(&number.to_le_bytes()).unwrap(), "{number} is there right after it was set");
+    }
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert!(report.items > 5_000, "most of the region is used: {} items", report.items);
+    assert!(map.stats().evictions > 80_000);
+}
+
+#[test]
+fn a_full_no_evict_region_says_so_and_drops_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(2 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    let value = [7u8; 200];
+    let mut stored = 0u64;
+    let error = loop {
+        match map.set(&stored.to_le_bytes(), &value, &WriteOptions::default()) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Full { .. }), "{error:?}");
+    assert!(stored * 256 > (2 << 20) * 85 / 100, "only {stored} items fit");
+    for number in 0..stored {
+        assert!(map.contains(&number.to_le_bytes()).unwrap(), "{number} was dropped");
+    }
+    for number in 0..stored / 2 {
+        assert!(map.delete(&number.to_le_bytes(), 0).unwrap());
+    }
+    for number in 0..stored / 3 {
+        map.set(&number.to_le_bytes(), &value, &WriteOptions::default()).unwrap();
+    }
+    assert!(map.validate().is_clean());
+}
+
+fn overwrite(mode: Mode, region_bytes: u64, sizes: impl Fn(&mut Random) -> usize) {
+    let host = TestHost::default();
+    let bench = Bench::new(region_bytes, mode);
+    let map = bench.attach(&host, 0);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut sizes_of = std::collections::HashMap::new();
+    let mut live = 0u64;
+    let mut keys = Vec::new();
+    let payload = vec![0xabu8; 70_000];
+    let budget = region_bytes * 80 / 100;
+    // Fill to 80 % of the region with everything that counts: items, index, fixed parts.
+    loop {
+        let length = sizes(&mut random);
+        let key = random.next().to_le_bytes();
+        let stats = map.stats();
+        if stats.live_bytes + stats.index_bytes + stats.fixed_bytes + length as u64 > budget {
+            break;
+        }
+        map.set(&key, &payload[..length], &WriteOptions::default()).unwrap();
+        sizes_of.insert(key, length);
+        keys.push(key);
+        live += length as u64;
+    }
+    let before = map.stats();
+    let mut written = 0;
+    while written < region_bytes * 10 {
+        let key = keys[random.below(keys.len() as u64) as usize];
+        let length = sizes_of[&key];
+        map.set(&key, &payload[..length], &WriteOptions::default())
+            .unwrap_or_else(|error| panic!("{error} after {written} of {} bytes", region_bytes * 10));
+        written += length as u64;
+    }
+    let missing = keys.iter().filter(|key| !map.contains(&key[..]).unwrap()).count();
+    assert_eq!(missing, 0, "of {} keys with {live} bytes", keys.len());
+    let after = map.stats();
+    let copied = (after.relocated_bytes - before.relocated_bytes) as f64 / (after.set_bytes - before.set_bytes) as f64;
+    assert!(copied <= 3.0, "{copied:.2} bytes copied per byte set");
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_working_set_of_80_percent_is_kept_whole_while_it_is_overwritten() {
+    overwrite(Mode::Evict, 8 << 20, |_| 200);
+}
+
+#[test]
+fn a_working_set_of_80_percent_never_makes_a_no_evict_region_full() {
+    overwrite(Mode::NoEvict, 8 << 20, |_| 200);
+}
+
+#[test]
+fn a_working_set_of_mixed_sizes_is_kept_whole_while_it_is_overwritten() {
+    // Up to a sixteenth of a segment, as 64 KiB values are in a region of 256 MiB.
+    overwrite(Mode::Evict, 32 << 20, |random| 64 + random.below(8 * 1024) as usize);
+    overwrite(Mode::NoEvict, 32 << 20, |random| 64 + random.below(8 * 1024) as usize);
+}
+
+#[test]
+fn expired_items_make_room_before_anything_unexpired_is_dropped() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let value = [1u8; 200];
+    let soon = WriteOptions { expires_at_ms: 1000, ..WriteOptions::default() };
+    // Every second item expires: no segment is wholly dead.
+    for number in 0..24_000u64 {
+        let options = if number % 2 == 0 { soon } else { WriteOptions::default() };
+        map.set(&number.to_le_bytes(), &value, &options).unwrap();
+    }
+    assert_eq!(map.stats().evictions, 0);
+    host.now_ms.store(5000, std::sync::atomic::Ordering::Relaxed);
+    for number in 100_000..110_000u64 {
+        map.set(&number.to_le_bytes(), &value, &WriteOptions::default()).unwrap();
+    }
+    assert_eq!(map.stats().evictions, 0, "{:?}", map.stats());
+    for number in (1..24_000u64).step_by(2).chain(100_000..110_000) {
+        assert!(map.contains(&number.to_le_bytes()).unwrap(), "{number} is missing");
+    }
+}
+
+#[test]
+fn a_clear_empties_the_region_at_once_and_its_space_comes_back() {
+    let host = TestHost::default();
+    let bench = Bench::new(2 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    for round in 0..20u64 {
+        for number in 0..5_000u64 {
+            map.set(&number.to_le_bytes(), &[round as u8; 200], &WriteOptions::default())
+                .unwrap_or_else(|error| panic!("round {round}, {number}: {error}"));
+        }
+        assert_eq!(get(&map, &7u64.to_le_bytes()), Some(vec![round as u8; 200]));
+        map.clear().unwrap();
+        assert_eq!(map.len(), 0);
+        assert_eq!(map.stats().items, 0);
+        assert!(!map.contains(&7u64.to_le_bytes()).unwrap());
+    }
+    assert!(map.validate().is_clean());
+}
+
+#[test]
+fn values_larger_than_a_segment_live_in_runs() {
+    let host = TestHost::default();
+    let bench = Bench::new(16 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let mut random = Random(11);
+    for round in 0..400u64 {
+        let length = random.below(3 << 20) as usize;
+        let key = random.below(40).to_le_bytes();
+        let value: Vec<u8> = (0..length).map(|at| (at as u64 ^ round) as u8).collect();
+        map.set(&key, &value, &WriteOptions::default()).unwrap();
+        assert_eq!(get(&map, &key), Some(value));
+    }
+    let largest = map.value_bytes_max() as usize;
+    map.set(b"largest", &vec![9; largest], &WriteOptions::default()).unwrap();
+    assert_eq!(get(&map, b"largest").map(|value| value.len()), Some(largest));
+    let error = map.set(b"larger", &vec![9; (16 << 20) / 4 + 1], &WriteOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::ValueTooLarge { .. }), "{error:?}");
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_view_stays_as_it_is_whatever_happens_to_its_key() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for (name, length) in [("small", 100), ("large", 20_000), ("run", 200_000)] {
+        let key = name.as_bytes();
+        map.set(key, &vec![5; length], &WriteOptions::default()).unwrap();
+        let view = map.view(key).unwrap().unwrap();
+        map.set(key, b"new", &WriteOptions::default()).unwrap();
+        for number in 0..60_000u64 {
+            map.set(&number.to_le_bytes(), &[6; 200], &WriteOptions::default()).unwrap();
+        }
+        assert!(view.iter().all(|byte| *byte == 5), "{name}");
+        drop(view);
+        map.clear().unwrap();
+    }
+    assert_eq!(map.stats().pins, 0);
+    for number in 0..60_000u64 {
+        map.set(&number.to_le_bytes(), &[6; 200], &WriteOptions::default()).unwrap();
+    }
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert_eq!(report.segments[6], 0, "condemned segments come back when their pins are gone");
+}
+
+#[test]
+fn a_dead_participant_leaves_nothing_behind() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let other = bench.attach(&host, 1);
+    other.set(b"key", &[3; 20_000], &WriteOptions::default()).unwrap();
+    std::mem::forget(other.view(b"key").unwrap());
+    assert_eq!(map.stats().pins, 1);
+    host.dead.lock().unwrap().push(1);
+    for number in 0..60_000u64 {
+        map.set(&number.to_le_bytes(), &[6; 200], &WriteOptions::default()).unwrap();
+    }
+    assert_eq!(map.stats().pins, 0, "reclaim asked for the owner of the pin in its way, and retired it");
+    assert!(map.validate().is_clean());
+}
+
+#[test]
+fn a_file_system_without_space_is_an_error_or_early_eviction() {
+    let host = TestHost { space: Some((600 * 1024).into()), ..TestHost::default() };
+    let bench = Bench::new(2 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..20_000u64 {
+        map.set(&number.to_le_bytes(), &[6; 200], &WriteOptions::default()).unwrap();
+    }
+    assert!(map.len() > 1_000, "{} items in what there is", map.len());
+    let host = TestHost { space: Some(0.into()), ..TestHost::default() };
+    let bench = Bench::new(2 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let error = map.set(b"key", b"value", &WriteOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+    assert_eq!(get(&map, b"key"), None);
+}
+
+#[test]
+fn many_threads_lose_no_update() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let options = WriteOptions { expires_at_ms: NEVER, ..WriteOptions::default() };
+    std::thread::scope(|scope| {
+        for thread in 0..12u64 {
+            let map = &map;
+            scope.spawn(move || {
+                let mut random = Random(thread + 1);
+                for _ in 0..20_000 {
+                    map.incr(b"counter", 1, Some(0), &options).unwrap();
+                    let key = random.below(5_000).to_le_bytes();
+                    let length = random.below(600) as usize;
+                    map.set(&key, &vec![key[0]; length], &options).unwrap();
+                    if let Some(value) = get(map, &random.below(5_000).to_le_bytes()) {
+                        assert!(value.windows(2).all(|pair| pair[0] == pair[1]), "a torn value");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(map.incr(b"counter", 0, None, &options).unwrap(), Some(240_000));
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+}
+
+#[test]
+fn bad_keys_and_values_are_named_and_harm_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let options = WriteOptions::default();
+    map.set(b"key", b"value", &options).unwrap();
+    assert_eq!(map.set(b"", b"", &options), Err(Error::KeyEmpty));
+    let long = vec![b'k'; 65_536];
+    assert_eq!(map.set(&long, b"", &options), Err(Error::KeyTooLong { bytes: 65_536, bytes_max: 65_535 }));
+    map.set(&long[1..], b"", &options).unwrap();
+    assert!(matches!(map.set(b"big", &vec![0; 1 << 19], &options), Err(Error::ValueTooLarge { .. })));
+    assert_eq!(map.incr(b"key", 1, None, &options), Err(Error::NotInteger));
+    map.set(b"n", b"9223372036854775807", &options).unwrap();
+    assert_eq!(map.incr(b"n", 1, None, &options), Err(Error::Overflow));
+    assert_eq!(get(&map, b"n").as_deref(), Some(&b"9223372036854775807"[..]));
+    assert_eq!(map.incr(b"n", -7, None, &options), Ok(Some(9_223_372_036_854_775_800)));
+    assert_eq!(get(&map, b"key").as_deref(), Some(&b"value"[..]));
+}

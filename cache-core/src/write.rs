@@ -1,0 +1,457 @@
+//! How a write takes effect: reserve, copy, lock, decide, publish.
+//!
+//! Owns: the one path by which all writing operations change the index (P3 in
+//! `docs/design.md`). Space is reserved and filled without any lock; the stripe's lock
+//! is held only to decide and to publish one slot, for some tens of nanoseconds whatever
+//! the value's size. The operations themselves are in `ops`.
+
+use crate::error::{Error, Result};
+use crate::hash::Hash;
+use crate::host::Host;
+use crate::index::{Found, Manner, Stripe};
+use crate::item::Head;
+use crate::lane::{Place, Request};
+use crate::layout::{KEY_BYTES_MAX, block, control, stripe};
+use crate::lock::{self, Owner};
+use crate::map::Map;
+use crate::participant::Worker;
+use crate::region;
+use crate::segment::Purpose;
+use crate::slot::{Bucket, Queue, Slot};
+use crate::split::{Grown, Growth};
+use crate::stats::Counter;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::types::{Meta, NEVER, WriteOptions, kind};
+
+/// A value in reserved space, complete but for its version, protected by the worker's
+/// publish pin.
+pub(crate) struct Proposal {
+    place: Place,
+    bytes: u64,
+    queue: Queue,
+}
+
+/// What a write does once it sees, under the lock, what is there.
+pub(crate) enum Decision<T> {
+    /// Nothing.
+    Leave(T),
+    /// Unlinks the key.
+    Remove(T),
+    /// Publishes the proposal.
+    Put(T),
+}
+
+/// What happened, with what the decision said.
+pub(crate) struct Done<T> {
+    pub said: T,
+    /// The version of the published item; 0 if none was.
+    pub version: u64,
+}
+
+/// A held stripe; given back on drop, on unwind as well. Nothing needs repair then: what
+/// it protects is decided and published by single stores.
+struct Held<'m, H: Host> {
+    map: &'m Map<H>,
+    word: &'m AtomicU32,
+}
+
+impl<H: Host> Drop for Held<'_, H> {
+    fn drop(&mut self) {
+        lock::release(self.word, &self.map.host);
+    }
+}
+
+/// What one turn under the lock came to.
+enum Turn<T> {
+    Done(Done<T>),
+    /// The index must grow first; the turn is taken again.
+    Grow(Grown),
+}
+
+/// A place in the pair of buckets that a new item can take.
+struct Vacancy<'m> {
+    bucket: Bucket<'m>,
+    slot: &'m AtomicU64,
+    /// Empty, or an item that is dead or must go.
+    word: Slot,
+    /// Segment and bytes of what must go.
+    leaves: Option<(u32, u64, Counter)>,
+}
+
+impl<H: Host> Map<H> {
+    /// The calling thread's worker and this process's identity.
+    pub(crate) fn enter(&self) -> Result<(Worker<'_>, Owner)> {
+        let owner = self.owner.ok_or(Error::ReadOnly)?;
+        let worker = Worker::enter(&self.region, &self.geometry, owner.index(), &self.shared_worker)?;
+        Ok((worker, owner))
+    }
+
+    /// Checks that `key` and `value_bytes` make an item that this region can hold.
+    pub(crate) fn check_item(&self, key: &[u8], value_bytes: usize, options: &WriteOptions) -> Result<Head> {
+        self.check_key(key)?;
+        if options.kind == kind::FILLER {
+            return Err(Error::InvalidArgument { reason: "this kind of value is reserved" });
+        }
+        // Header, optional words and padding take less than this beside key and value.
+        let fixed = 128 + key.len() as u64;
+        let bytes_max = self.geometry.item_bytes_max().saturating_sub(fixed);
+        if value_bytes as u64 > bytes_max {
+            return Err(Error::ValueTooLarge { bytes: value_bytes as u64, bytes_max });
+        }
+        let expires = options.expires_at_ms != NEVER;
+        Ok(Head::for_value(key, value_bytes, options.kind, expires, options.client_flags != 0))
+    }
+
+    /// Reserves space and writes the item into it. Nobody can see it yet.
+    pub(crate) fn propose(
+        &self,
+        worker: &Worker<'_>,
+        hash: Hash,
+        key: &[u8],
+        head: Head,
+        parts: &[&[u8]],
+        options: &WriteOptions,
+    ) -> Result<Proposal> {
+        let shape = head.shape().ok_or(Error::Internal)?;
+        let queue = self.queue_for(worker, hash, key);
+        let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
+        let place = self.reserve(worker, worker.publish_pin, request, options.timeout_ns)?;
+        // Release: before our first byte in this space, so that a reader which meets it
+        // sees that the old item is gone. Pairs with the Acquire fence in `examine`.
+        fence(Ordering::Release);
+        let words = self.region.slice(place.offset, shape.bytes as usize / 8);
+        // Relaxed, all: published by the CAS of the slot.
+        if let Some(at) = shape.expires_at {
+            words[at as usize / 8].store(options.expires_at_ms, Ordering::Relaxed);
+        }
+        if let Some(at) = shape.client_at {
+            words[at as usize / 8].store(u64::from(options.client_flags), Ordering::Relaxed);
+        }
+        let key_at = shape.key_at as usize / 8;
+        if shape.value_at == shape.key_at + key.len() as u64 {
+            match parts {
+                [value] => region::copy_in(&words[key_at..], &[key, value]),
+                [first, second] => region::copy_in(&words[key_at..], &[key, first, second]),
+                _ => return Err(Error::Internal),
+            }
+        } else {
+            region::copy_in(&words[key_at..], &[key]);
+            region::copy_in(&words[shape.value_at as usize / 8..], parts);
+        }
+        let row = self.row(place.segment);
+        row.note_expiry(options.expires_at_ms);
+        row.add_live(shape.bytes);
+        Ok(Proposal { place, bytes: shape.bytes, queue })
+    }
+
+    /// The queue a new value goes to: that of the value it replaces; main if its key was
+    /// dropped from small not long ago; else small.
+    fn queue_for(&self, worker: &Worker<'_>, hash: Hash, key: &[u8]) -> Queue {
+        match self.lookup(hash, key, Manner::Look, |_| Ok(())) {
+            Ok(Some((found, ()))) => found.word.queue(),
+            _ if self.recall(hash) => {
+                worker.count(Counter::GhostHits, 1);
+                Queue::Main
+            }
+            _ => Queue::Small,
+        }
+    }
+
+    /// Takes back a proposal that was not published.
+    pub(crate) fn withdraw(&self, worker: &Worker<'_>, proposal: &Proposal) {
+        self.row(proposal.place.segment).sub_live(proposal.bytes);
+        // Release: nothing of ours is linked into the segment. Pairs with `pinned_by`.
+        worker.publish_pin.store(0, Ordering::Release);
+    }
+
+    fn lock_stripe(&self, worker: &Worker<'_>, index: u32, owner: Owner, timeout_ns: u64) -> Result<Held<'_, H>> {
+        let word = self.region.word32(self.geometry.stripe_offset(index) + stripe::LOCK);
+        match lock::acquire(word, owner, &self.host, timeout_ns) {
+            Ok(taken_over) => {
+                worker.count(Counter::TakeOvers, u64::from(taken_over));
+                Ok(Held { map: self, word })
+            }
+            Err(error) => {
+                worker.count(Counter::Busy, 1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Decides and publishes under the stripe's lock. `decide` sees what is there (not
+    /// expired, not cleared) and may run several times; only its last word counts.
+    ///
+    /// # Errors
+    /// `Busy` while another writer holds the stripe, `Full` or `NoSpace` when the index
+    /// cannot grow, `Corrupt`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one write, used by each operation")]
+    pub(crate) fn commit<T>(
+        &self,
+        worker: &Worker<'_>,
+        owner: Owner,
+        hash: Hash,
+        key: &[u8],
+        proposal: Option<&Proposal>,
+        timeout_ns: u64,
+        mut decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
+    ) -> Result<Done<T>> {
+        let stripe_index = hash.stripe(self.geometry.stripe_count);
+        let mut growth = Growth::new(self);
+        loop {
+            let held = self.lock_stripe(worker, stripe_index, owner, timeout_ns)?;
+            let turn = self.commit_locked(worker, owner, hash, key, proposal, &mut growth, &mut decide)?;
+            drop(held);
+            match turn {
+                Turn::Done(done) => return Ok(done),
+                Turn::Grow(Grown::Done) => {}
+                Turn::Grow(Grown::Refused) => growth.is_refused = true,
+                Turn::Grow(Grown::Needs(needs)) => {
+                    let prepared = growth.prepare(worker, stripe_index, needs, owner, timeout_ns);
+                    match prepared {
+                        Err(Error::Full { .. } | Error::NoSpace { .. }) if !self.is_no_evict() => {
+                            growth.is_refused = true
+                        }
+                        prepared => prepared?,
+                    }
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as `commit`")]
+    fn commit_locked<T>(
+        &self,
+        worker: &Worker<'_>,
+        owner: Owner,
+        hash: Hash,
+        key: &[u8],
+        proposal: Option<&Proposal>,
+        growth: &mut Growth<'_, H>,
+        decide: &mut impl FnMut(Option<&Found<'_>>) -> Decision<T>,
+    ) -> Result<Turn<T>> {
+        let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
+        self.catch_up(stripe);
+        loop {
+            let there = self.lookup(hash, key, Manner::Dead, |_| Ok(()))?.map(|(found, ())| found);
+            let is_dead = there.as_ref().is_some_and(|found| self.is_dead(&found.meta, stripe));
+            let (said, puts) = match decide(there.as_ref().filter(|_| !is_dead)) {
+                Decision::Leave(said) => return Ok(Turn::Done(Done { said, version: 0 })),
+                Decision::Remove(said) => (said, None),
+                Decision::Put(said) => (said, Some(proposal.ok_or(Error::Internal)?)),
+            };
+            let Some(proposal) = puts else {
+                let Some(found) = there else { return Ok(Turn::Done(Done { said, version: 0 })) };
+                if !found.bucket.replace(found.slot, found.word, |_| Slot(0)) {
+                    // A reclaimer moved or dropped it: decide again.
+                    continue;
+                }
+                self.account_gone(stripe, found.segment, found.bytes);
+                return Ok(Turn::Done(Done { said, version: 0 }));
+            };
+            let version = self.stamp(stripe, proposal);
+            let to = Slot::new(hash.tag(), proposal.queue, 0, proposal.place.offset);
+            if let Some(found) = there {
+                // Overwriting keeps the uses: the key is as wanted as before.
+                if !found
+                    .bucket
+                    .replace(found.slot, found.word, |was| to.with_uses(if is_dead { 0 } else { was.uses() }))
+                {
+                    continue;
+                }
+                self.row(found.segment).sub_live(found.bytes);
+                worker.count(Counter::Expirations, u64::from(is_dead));
+                return Ok(Turn::Done(Done { said, version }));
+            }
+            let Some(vacancy) = self.vacancy(hash, stripe, growth.is_refused) else {
+                return Ok(Turn::Grow(self.grow(worker, hash, growth, owner)?));
+            };
+            if !vacancy.bucket.replace(vacancy.slot, vacancy.word, |_| to) {
+                continue;
+            }
+            match vacancy.leaves {
+                Some((segment, bytes, counter)) => {
+                    self.row(segment).sub_live(bytes);
+                    worker.count(counter, 1);
+                }
+                // Relaxed: a hint.
+                None => drop(stripe.items().fetch_add(1, Ordering::Relaxed)),
+            }
+            return Ok(Turn::Done(Done { said, version }));
+        }
+    }
+
+    /// Gives the proposal the next version of its stripe. The caller holds the lock.
+    fn stamp(&self, stripe: Stripe<'_>, proposal: &Proposal) -> u64 {
+        // Relaxed: under the lock. Counted first, used second: a version that a dead
+        // writer may have stamped is never given again.
+        let version = stripe.version().load(Ordering::Relaxed).wrapping_add(1);
+        stripe.version().store(version, Ordering::Relaxed);
+        // Relaxed: published by the CAS of the slot.
+        self.region.word(proposal.place.offset + 8).store(version, Ordering::Relaxed);
+        version
+    }
+
+    fn account_gone(&self, stripe: Stripe<'_>, segment: u32, bytes: u64) {
+        self.row(segment).sub_live(bytes);
+        // Relaxed: a hint.
+        stripe.items().fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Notes under the lock which items a clear has made dead, before anything newer is
+    /// stored: every version given so far.
+    fn catch_up(&self, stripe: Stripe<'_>) {
+        // Acquire: the generation at the moment of our decision.
+        let region = self.control_word(control::REGION_GENERATION).load(Ordering::Acquire);
+        let default = self.control_word(control::DEFAULT_GENERATION).load(Ordering::Acquire).wrapping_add(region);
+        // Relaxed loads: these words change only under the lock that we hold.
+        let version = stripe.version().load(Ordering::Relaxed);
+        if stripe.seen_region().load(Ordering::Relaxed) != region {
+            // Release, in this order: who sees the generation sees the version. [loom: clear]
+            stripe.cleared_region().store(version, Ordering::Release);
+            stripe.seen_region().store(region, Ordering::Release);
+            // Relaxed: a hint.
+            stripe.items().store(0, Ordering::Relaxed);
+        }
+        if stripe.seen_default().load(Ordering::Relaxed) != default {
+            // Release, in this order, as above.
+            stripe.cleared_default().store(version, Ordering::Release);
+            stripe.seen_default().store(default, Ordering::Release);
+            stripe.items().store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// An empty slot in the emptier bucket of the pair; else a dead item's; else, if the
+    /// index may not grow, the one least worth keeping. `None` = the index must grow.
+    fn vacancy(&self, hash: Hash, stripe: Stripe<'_>, may_drop: bool) -> Option<Vacancy<'_>> {
+        let path = self.path(hash)?;
+        // Acquire: pairs with the Release that began a split, which is finished first.
+        if self.region.word(path.entry.offset() + block::CHILD0).load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        let pair = hash
+            .buckets(self.geometry.bucket_shift)
+            .map(|number| self.meet(path.entry.offset(), path.entry.depth(), hash.tag(), number));
+        let [Some(first), Some(second)] = pair else { return None };
+        // Relaxed: only the lock's holder fills empty slots.
+        let empties =
+            |bucket: Bucket<'_>| bucket.slots().iter().filter(|slot| slot.load(Ordering::Relaxed) == 0).count();
+        let emptier = if empties(second.bucket) > empties(first.bucket) { second.bucket } else { first.bucket };
+        if let Some(slot) = emptier.slots().iter().find(|slot| slot.load(Ordering::Relaxed) == 0) {
+            return Some(Vacancy { bucket: emptier, slot, word: Slot(0), leaves: None });
+        }
+        let mut coldest: Option<(u64, Vacancy<'_>)> = None;
+        for met in [&first, &second] {
+            for slot in met.bucket.slots() {
+                // Acquire: pairs with the CAS that published it.
+                let word = Slot(slot.load(Ordering::Acquire));
+                let Some(candidate) = self.candidate(word) else { continue };
+                let is_dead = self.is_dead(&candidate.meta, stripe);
+                fence(Ordering::Acquire);
+                // Acquire, slot then counter: what was read was this item's.
+                let is_true = slot.load(Ordering::Acquire) == word.0
+                    && met.bucket.counter().load(Ordering::Acquire) == met.counter;
+                if !is_true {
+                    continue;
+                }
+                let leaves = |counter| Some((candidate.segment, candidate.shape.bytes, counter));
+                if is_dead {
+                    let leaves = leaves(Counter::Expirations);
+                    return Some(Vacancy { bucket: met.bucket, slot, word, leaves });
+                }
+                let worth = word.uses() * 2 + u64::from(word.queue() == Queue::Main);
+                if may_drop && coldest.as_ref().is_none_or(|(least, _)| worth < *least) {
+                    let leaves = leaves(Counter::Evictions);
+                    coldest = Some((worth, Vacancy { bucket: met.bucket, slot, word, leaves }));
+                }
+            }
+        }
+        coldest.map(|(_, vacancy)| vacancy)
+    }
+
+    /// A complete write of `parts` under `key`: propose, commit, account, reclaim.
+    /// `decide` is as for `commit`.
+    pub(crate) fn put<T>(
+        &self,
+        key: &[u8],
+        parts: &[&[u8]],
+        options: &WriteOptions,
+        decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
+    ) -> Result<Done<T>> {
+        let value_bytes = parts.iter().map(|part| part.len()).sum();
+        let head = self.check_item(key, value_bytes, options)?;
+        let (worker, owner) = self.enter()?;
+        let hash = self.hasher.hash(key);
+        let proposal = self.propose(&worker, hash, key, head, parts, options)?;
+        let done = self.commit(&worker, owner, hash, key, Some(&proposal), options.timeout_ns, decide);
+        match &done {
+            Ok(done) if done.version != 0 => {
+                // Release: the link is made. Pairs with `pinned_by`.
+                worker.publish_pin.store(0, Ordering::Release);
+                worker.count(Counter::Sets, 1);
+                worker.count(Counter::SetBytes, proposal.bytes);
+            }
+            _ => self.withdraw(&worker, &proposal),
+        }
+        self.share_reclaim(&worker, proposal.bytes);
+        done
+    }
+
+    /// A write without a new value: leaves or removes.
+    pub(crate) fn settle<T>(
+        &self,
+        hash: Hash,
+        key: &[u8],
+        timeout_ns: u64,
+        decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
+    ) -> Result<T> {
+        let (worker, owner) = self.enter()?;
+        Ok(self.commit(&worker, owner, hash, key, None, timeout_ns, decide)?.said)
+    }
+
+    /// Sets the expiry of a large item where it lies. False if the item is on its way out
+    /// and must be replaced instead.
+    pub(crate) fn touch_in_place(
+        &self,
+        hash: Hash,
+        key: &[u8],
+        meta: &Meta,
+        expires_at_ms: u64,
+        timeout_ns: u64,
+    ) -> Result<bool> {
+        let (worker, owner) = self.enter()?;
+        let Some((found, expires_at)) =
+            self.lookup(hash, key, Manner::Look, |candidate| Ok(candidate.shape.expires_at))?
+        else {
+            return Ok(false);
+        };
+        let Some(expires_at) = expires_at.filter(|_| found.meta.version == meta.version) else { return Ok(false) };
+        // Release, then SeqCst: our pin before our look at the state; the reclaimer claims
+        // before its fence and scan. One of the two sees the other. [loom: touch]
+        worker.publish_pin.store(u64::from(found.segment) + 1, Ordering::Release);
+        fence(Ordering::SeqCst);
+        let stays =
+            matches!(self.row(found.segment).state().usage, crate::segment::Use::Open | crate::segment::Use::Sealed);
+        if !stays {
+            return Ok(false);
+        }
+        let held = self.lock_stripe(&worker, hash.stripe(self.geometry.stripe_count), owner, timeout_ns)?;
+        let again = self.lookup(hash, key, Manner::Look, |_| Ok(()))?;
+        let is_there = again.is_some_and(|(again, ())| again.word.item() == found.word.item());
+        if is_there {
+            // Release: the bump before the change, so that a reader of the old expiry that
+            // validates by the counter begins again.
+            found.bucket.counter().fetch_add(1, Ordering::Release);
+            self.row(found.segment).note_expiry(expires_at_ms);
+            // Release: the hint before the word that it must not be older than.
+            self.region.word(found.offset + expires_at).store(expires_at_ms, Ordering::Release);
+            found.bucket.counter().fetch_add(1, Ordering::Release);
+        }
+        drop(held);
+        Ok(is_there)
+    }
+
+    /// Longest key and value together that the region's largest item leaves room for.
+    pub fn value_bytes_max(&self) -> u64 {
+        self.geometry.item_bytes_max().saturating_sub(128 + KEY_BYTES_MAX as u64)
+    }
+}
