@@ -14,6 +14,8 @@
 //! stripe leads to them, else free. Index memory never becomes item space again: readers
 //! with an old directory read it as what it was.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::host::Host;
 use crate::layout::{block, control};
@@ -133,37 +135,19 @@ impl<H: Host> Map<H> {
     /// Owns `count` blocks side by side in `segment`, with memory behind them.
     fn own_in_segment(&self, segment: u32, mine: u64, count: u64) -> Result<Option<u64>> {
         let blocks = self.geometry.blocks_per_segment();
-        let is_directory = mine & 0xff == OWNED_DIRECTORY;
         let mut first = 0;
-        'window: while first + count <= blocks {
-            let mut was = Vec::with_capacity(count as usize);
-            for number in first..first + count {
-                let state = self.block_word(segment, number);
-                // Acquire: pairs with the Release that freed it.
-                let from = state.load(Ordering::Acquire);
-                // A directory never stands where buckets were: a late reader's use count
-                // could land in it.
-                let is_raw = from == word(RAW, 0, 0);
-                let is_usable = is_raw || (from == word(FREE, 0, 0) && !is_directory);
-                // Until it is zeroed, old item bytes are not taken for counters.
-                let first_state = if is_raw && !is_directory { mine & !0xff | OWNED_RAW } else { mine };
-                // CAS ok = AcqRel: the block is ours; err = Relaxed: somebody else's.
-                if !is_usable || state.compare_exchange(from, first_state, Ordering::AcqRel, Ordering::Relaxed).is_err()
-                {
-                    for (number, from) in (first..).zip(&was) {
-                        self.block_word(segment, number).store(*from, Ordering::Release);
-                    }
-                    first = number + 1;
-                    continue 'window;
+        while first + count <= blocks {
+            let was = match self.own_window(segment, first..first + count, mine) {
+                Ok(was) => was,
+                Err(taken) => {
+                    first = taken + 1;
+                    continue;
                 }
-                was.push(from);
-            }
+            };
             let offset = self.block_offset(segment, first);
             let end = offset + count * self.geometry.block_bytes() - self.geometry.segment_offset(segment);
             if let Err(error) = self.back_segment(segment, end) {
-                for (number, from) in (first..).zip(&was) {
-                    self.block_word(segment, number).store(*from, Ordering::Release);
-                }
+                self.disown_window(segment, first, &was);
                 return Err(error);
             }
             for (number, from) in (first..).zip(&was) {
@@ -176,6 +160,38 @@ impl<H: Host> Map<H> {
             return Ok(Some(offset));
         }
         Ok(None)
+    }
+
+    /// Owns every block of a window, or none: then the error is the one that is taken.
+    /// Returns what the state words were.
+    fn own_window(&self, segment: u32, window: Range<u64>, mine: u64) -> std::result::Result<Vec<u64>, u64> {
+        let is_directory = mine & 0xff == OWNED_DIRECTORY;
+        let mut was = Vec::with_capacity((window.end - window.start) as usize);
+        for number in window.clone() {
+            let state = self.block_word(segment, number);
+            // Acquire: pairs with the Release that freed it.
+            let from = state.load(Ordering::Acquire);
+            let is_raw = from == word(RAW, 0, 0);
+            // A directory never stands where buckets were: a late reader's use count
+            // could land in it.
+            let is_usable = is_raw || (from == word(FREE, 0, 0) && !is_directory);
+            // Until it is zeroed, old item bytes are not taken for counters.
+            let first_state = if is_raw && !is_directory { mine & !0xff | OWNED_RAW } else { mine };
+            // CAS ok = AcqRel: the block is ours; err = Relaxed: somebody else's.
+            if !is_usable || state.compare_exchange(from, first_state, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                self.disown_window(segment, window.start, &was);
+                return Err(number);
+            }
+            was.push(from);
+        }
+        Ok(was)
+    }
+
+    fn disown_window(&self, segment: u32, first: u64, was: &[u64]) {
+        for (number, from) in (first..).zip(was) {
+            // Release: as it was, for the next owner.
+            self.block_word(segment, number).store(*from, Ordering::Release);
+        }
     }
 
     fn add_index_segment(&self, worker: &Worker<'_>, owner: Owner, timeout_ns: u64) -> Result<()> {

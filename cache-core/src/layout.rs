@@ -535,7 +535,7 @@ mod tests {
             g.table_offset,
             g.segments_offset,
         ];
-        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 759_808, 792_576, 858_112, 923_648, 942_080]);
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 825_344, 858_112, 923_648, 989_184, 1_007_616]);
         assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 256, 512));
         assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));
         assert_eq!(header::CHECKSUM, 184);

@@ -41,6 +41,8 @@ pub struct Map<H: Host> {
     pub(crate) held_count: [AtomicU64; lane::COUNT as usize],
     /// Condemned segments at the last census.
     pub(crate) condemned_hint: AtomicU64,
+    /// When the file system last refused memory; 0 = never.
+    pub(crate) space_refused_ns: AtomicU64,
 }
 
 impl<H: Host> Map<H> {
@@ -57,6 +59,7 @@ impl<H: Host> Map<H> {
             debts: std::array::from_fn(|_| AtomicU64::new(0)),
             held_count: std::array::from_fn(|_| AtomicU64::new(0)),
             condemned_hint: AtomicU64::new(0),
+            space_refused_ns: AtomicU64::new(0),
             region,
             geometry,
             owner,

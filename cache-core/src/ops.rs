@@ -249,8 +249,9 @@ impl<H: Host> Map<H> {
         Err(Error::Busy { waited_ms: 0 })
     }
 
-    /// Appends `tail` to the value under `key`; its kind, flags and expiry stay. Returns
-    /// the new length, `None` if the key is not there.
+    /// Appends `tail` to the value under `key`; its kind, flags and expiry stay, but that
+    /// an integer becomes its decimal text first. Returns the new length, `None` if the
+    /// key is not there.
     ///
     /// # Errors
     /// As [`Map::set`].
@@ -259,7 +260,12 @@ impl<H: Host> Map<H> {
         let mut old = Vec::new();
         for _ in 0..RACES_MAX {
             let Some(meta) = self.peek_quietly(key, &mut old)? else { return Ok(None) };
-            let done = self.put(key, &[&old, tail], &keeping(&meta, options), |there| match there {
+            let mut options = keeping(&meta, options);
+            if meta.kind == kind::INT {
+                old = integer(&meta, &old)?.to_string().into_bytes();
+                options.kind = kind::STR;
+            }
+            let done = self.put(key, &[&old, tail], &options, |there| match there {
                 Some(found) if found.meta.version == meta.version => Decision::Put(()),
                 _ => Decision::Leave(()),
             })?;

@@ -44,6 +44,9 @@ const SHARE_BYTES_MIN: u64 = 2048;
 /// Condemned bytes beyond which views are copies, in percent of the segments.
 const CONDEMNED_PERCENT_MAX: u64 = 5;
 
+/// How long a refusal of the file system counts, in nanoseconds.
+const SPACE_REFUSED_NS: u64 = 1_000_000_000;
+
 /// What a walk does with items that live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -143,7 +146,10 @@ impl<H: Host> Map<H> {
                 }
             }
         }
-        let evicting = !self.is_no_evict() && census.live_bytes * 100 > self.geometry.data_bytes() * LIVE_PERCENT_KEPT;
+        // A file system without space is a smaller region: it evicts early.
+        let is_tight =
+            census.live_bytes * 100 > self.geometry.data_bytes() * LIVE_PERCENT_KEPT || self.is_space_refused();
+        let evicting = !self.is_no_evict() && is_tight;
         let small_first = census.small * 100 > (census.small + census.main) * SMALL_PERCENT;
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
@@ -223,6 +229,9 @@ impl<H: Host> Map<H> {
         for _ in 0..16 {
             let census = self.census(&skip);
             others |= census.in_progress > 0;
+            if census.condemned > 0 && skip.is_empty() {
+                self.revisit_the_condemned(owner);
+            }
             let Some((_, _, index, walk)) = census.choice else { break };
             // A compaction needs somewhere to copy to: leave a free segment for each
             // victim that is being walked by somebody else.
@@ -400,7 +409,11 @@ impl<H: Host> Map<H> {
             match self.take_free(purpose, owner) {
                 Ok(Some(index)) => return Ok(index),
                 Ok(None) => {}
-                Err(error) => refused = Some(error),
+                Err(error) => {
+                    // Relaxed: a hint of this process.
+                    self.space_refused_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
+                    refused = Some(error);
+                }
             }
             if purpose == Purpose::Relocation {
                 return Err(refused.unwrap_or_else(|| self.full(bytes)));
@@ -431,6 +444,13 @@ impl<H: Host> Map<H> {
         }
         worker.count(Counter::Full, 1);
         Err(refused.unwrap_or_else(|| self.full(bytes)))
+    }
+
+    /// True if the file system refused memory a moment ago.
+    fn is_space_refused(&self) -> bool {
+        // Relaxed: a hint of this process.
+        let refused_ns = self.space_refused_ns.load(Ordering::Relaxed);
+        refused_ns != 0 && self.host.monotonic_ns() - refused_ns < SPACE_REFUSED_NS
     }
 
     /// Recounts the live bytes of every sealed segment from its items.

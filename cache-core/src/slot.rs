@@ -42,7 +42,7 @@ pub(crate) struct Slot(pub u64);
 impl Slot {
     pub fn new(tag: u64, queue: Queue, uses: u64, offset: u64) -> Slot {
         let main = if queue == Queue::Main { MAIN } else { 0 };
-        Slot(tag << TAG_SHIFT | main | uses << USE_SHIFT | offset / 8)
+        Slot(tag << TAG_SHIFT | main | uses << USE_SHIFT | (offset / 8))
     }
 
     #[inline]
@@ -87,7 +87,7 @@ pub(crate) struct Link(pub u64);
 
 impl Link {
     pub fn new(generation: u64, depth: u32, offset: u64) -> Link {
-        Link(generation << 48 | u64::from(depth) << 40 | offset / 8)
+        Link(generation << 48 | u64::from(depth) << 40 | (offset / 8))
     }
 
     #[inline]

@@ -160,18 +160,32 @@ fn run(mode: Mode, ops: Vec<Op>) -> std::result::Result<(), TestCaseError> {
                         let old = i64::from_le_bytes(entry.value.clone().try_into().unwrap());
                         old.checked_add(delta).map(Some).ok_or(Error::Overflow)
                     }
-                    Some(_) => Err(Error::NotInteger),
+                    Some(entry) => match std::str::from_utf8(&entry.value).map(str::parse::<i64>) {
+                        Ok(Ok(old)) if old.to_string().as_bytes() == entry.value => {
+                            old.checked_add(delta).map(Some).ok_or(Error::Overflow)
+                        }
+                        _ => Err(Error::NotInteger),
+                    },
                 };
                 prop_assert_eq!(&got, &expected);
                 if let Ok(Some(sum)) = expected {
                     let expires_at_ms = model.get(&key).map_or(NEVER, |entry| entry.expires_at_ms);
-                    model.put(&key, sum.to_le_bytes().to_vec(), kind::INT, expires_at_ms);
+                    match model.get(&key).map(|entry| entry.kind) {
+                        None | Some(kind::INT) => {
+                            model.put(&key, sum.to_le_bytes().to_vec(), kind::INT, expires_at_ms);
+                        }
+                        Some(kind) => model.put(&key, sum.to_string().into_bytes(), kind, expires_at_ms),
+                    }
                 }
             }
             Op::Append { key, length } => {
                 let (key, tail) = (key_of(key), bytes(step as u64, length.into()));
                 let got = map.append(&key, &tail, &plain).unwrap();
                 let expected = model.get(&key).cloned().map(|mut entry| {
+                    if entry.kind == kind::INT {
+                        let number = i64::from_le_bytes(entry.value.try_into().unwrap());
+                        (entry.value, entry.kind) = (number.to_string().into_bytes(), kind::STR);
+                    }
                     entry.value.extend_from_slice(&tail);
                     entry
                 });

