@@ -1,0 +1,202 @@
+//! How a handle is asked for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cache_core::{Error, Mode, Result};
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::directory::Sharing;
+use crate::name::Location;
+use crate::open::{How, Mismatch, Plan};
+
+/// The wait of writers that were not told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Options of a [`Cache`], see [`Cache::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until open, create or open_or_create"]
+pub struct Builder {
+    name: Option<String>,
+    dir: Option<PathBuf>,
+    bytes: Option<u64>,
+    mode: Mode,
+    prealloc: bool,
+    ephemeral: bool,
+    read_only: bool,
+    file_mode: Option<u32>,
+    group: Option<u32>,
+    on_mismatch: Mismatch,
+    timeout: Duration,
+    reattach: bool,
+    clock: Clock,
+}
+
+impl Builder {
+    pub(crate) fn new(name: Option<&str>) -> Builder {
+        Builder {
+            name: name.map(str::to_owned),
+            dir: None,
+            bytes: None,
+            mode: Mode::default(),
+            prealloc: false,
+            ephemeral: false,
+            read_only: false,
+            file_mode: None,
+            group: None,
+            on_mismatch: Mismatch::default(),
+            timeout: TIMEOUT,
+            reattach: true,
+            clock: Clock::default(),
+        }
+    }
+
+    /// Bytes of the region, rounded up to whole pages; at least 1 MiB. Without a size an
+    /// existing region is attached as it is, and a new one gets 256 MiB or half of what
+    /// the file system has free, whichever is less.
+    pub fn size(mut self, bytes: u64) -> Builder {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// What a full region does: evict (the default) or refuse.
+    pub fn mode(mut self, mode: Mode) -> Builder {
+        self.mode = mode;
+        self
+    }
+
+    /// Gives a new region all its memory at once instead of as it fills.
+    pub fn prealloc(mut self, prealloc: bool) -> Builder {
+        self.prealloc = prealloc;
+        self
+    }
+
+    /// A new region disappears with its last participant.
+    pub fn ephemeral(mut self, ephemeral: bool) -> Builder {
+        self.ephemeral = ephemeral;
+        self
+    }
+
+    /// Maps the region read-only: the kernel refuses every write, no participant slot is
+    /// taken, and nothing in the region shows that somebody is attached. Never makes a
+    /// region.
+    pub fn read_only(mut self, read_only: bool) -> Builder {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Permission bits of a new region: `0o600` by default, `0o660` with a group; 0o640
+    /// lets the group attach read-only. Others can never be let in.
+    pub fn file_mode(mut self, mode: u32) -> Builder {
+        self.file_mode = Some(mode);
+        self
+    }
+
+    /// Shares the region with the group `gid`: a new region belongs to it, and an
+    /// existing one is attached only if it does, whoever owns it. Give such regions a
+    /// directory of their own that this group may write to.
+    pub fn group(mut self, gid: u32) -> Builder {
+        self.group = Some(gid);
+        self
+    }
+
+    /// The directory for a name without a slash, instead of [`crate::default_dir`]. It is
+    /// made if it is not there (its parent must be).
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Builder {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// What to do when the region exists with another size than [`Builder::size`].
+    pub fn on_mismatch(mut self, on_mismatch: Mismatch) -> Builder {
+        self.on_mismatch = on_mismatch;
+        self
+    }
+
+    /// Longest wait of a write for other writers, and of opening for a region that
+    /// somebody is making. One second by default; zero tries once.
+    pub fn timeout(mut self, timeout: Duration) -> Builder {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Whether the handle attaches anew, as it was opened, when its region was destroyed
+    /// or replaced (true by default). Otherwise every write fails with `Gone` from then
+    /// on, and reads go on in the old region.
+    pub fn reattach(mut self, reattach: bool) -> Builder {
+        self.reattach = reattach;
+        self
+    }
+
+    /// The clock by which values expire. For tests.
+    pub fn clock(mut self, clock: Clock) -> Builder {
+        self.clock = clock;
+        self
+    }
+
+    /// Attaches to an existing region.
+    ///
+    /// # Errors
+    /// `Missing` if there is none. Both like the others below: `InvalidName`, `Symlink`,
+    /// `NotRegion`, `FormatVersion`, `Corrupt`, `Truncated`, `ForeignOwner`,
+    /// `Permission`, `HalfMade`, `ParticipantsFull`, `UnsupportedFilesystem`, `Io`.
+    pub fn open(self) -> Result<Cache> {
+        Cache::start(self.plan(How::Open)?)
+    }
+
+    /// Makes a region.
+    ///
+    /// # Errors
+    /// `Exists` if there is one of this boot; `InvalidSize`, `NoSpace`.
+    pub fn create(self) -> Result<Cache> {
+        Cache::start(self.plan(How::Create)?)
+    }
+
+    /// Attaches to the region, or makes it: whoever comes first. See [`Cache::opened`].
+    ///
+    /// # Errors
+    /// As for [`Builder::open`] and [`Builder::create`], but `Missing` and `Exists`.
+    pub fn open_or_create(self) -> Result<Cache> {
+        self.plan(How::OpenOrCreate).and_then(Cache::start)
+    }
+
+    fn plan(self, how: How) -> Result<Plan> {
+        let refuse = |reason| Err(Error::InvalidArgument { reason });
+        let location = self.name.as_deref().map(|name| Location::resolve(name, self.dir.as_deref())).transpose()?;
+        if self.read_only && how == How::Create {
+            return refuse("a region cannot be created read-only; open it read-only afterwards");
+        }
+        if location.is_none() && (self.read_only || how == How::Open) {
+            return refuse("a private region has no name by which it could be opened; give a name");
+        }
+        if self.file_mode.is_some_and(|mode| mode & 0o600 != 0o600 || mode & !0o660 != 0) {
+            return refuse(
+                "the file mode must let the owner read and write, and only the group besides (0o600 to 0o660)",
+            );
+        }
+        if self.group.is_some() && self.file_mode == Some(0o600) {
+            return refuse("file mode 0o600 keeps the group out; give 0o660, or no group");
+        }
+        if let Some(bytes) = self.bytes {
+            crate::create::whole_pages(bytes)?;
+        }
+        let file_mode = self.file_mode.unwrap_or(if self.group.is_some() { 0o660 } else { 0o600 });
+        let own_group = || rustix::process::getegid().as_raw();
+        let group = self.group.or_else(|| (file_mode & 0o060 != 0).then(own_group));
+        Ok(Plan {
+            location,
+            how,
+            bytes: self.bytes,
+            mode: self.mode,
+            prealloc: self.prealloc,
+            ephemeral: self.ephemeral,
+            read_only: self.read_only,
+            sharing: Sharing { file_mode, group },
+            on_mismatch: self.on_mismatch,
+            timeout: self.timeout,
+            reattach: self.reattach,
+            clock: self.clock,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Shared-memory regions of the cache, and the [`Cache`] handle on them.
+//!
+//! `cache-core` is the algorithm over borrowed memory. This crate is everything that
+//! touches the operating system: where a region lives, how it is made without races, who
+//! is attached, how the kernel tells that a process is dead, and what happens at `fork`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cache_shm::Cache;
+//!
+//! // A named region would be Cache::builder(Some("sessions")).open_or_create().
+//! let cache = Cache::builder(None).size(4 << 20).create()?;
+//! cache.set_for(b"user:1", b"Ada", Duration::from_secs(60))?;
+//! assert_eq!(cache.get(b"user:1")?.as_deref(), Some(&b"Ada"[..]));
+//! # Ok::<(), cache_shm::Error>(())
+//! ```
+//!
+//! # Reading order
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cache`, `builder` | what programs call |
+//! | `handle` | one handle's way through forks, destruction and closing |
+//! | `open` | from a name to an attachment, whatever stands there |
+//! | `create` | making a region: complete first, visible afterwards, never replacing |
+//! | `attach` | this process's one attachment to a region: slot, map, detach |
+//! | `liveness` | kernel locks that say who is alive |
+//! | `fork` | the wiped page by which a child learns that it is one |
+//! | `os` | the engine's host: clock, futex, memory, liveness |
+//! | `file`, `directory`, `mapping`, `name`, `clock`, `size`, `list`, `sys` | the pieces |
+//!
+//! # What a region's file promises
+//!
+//! - It appears under its name complete, by `link`, which never replaces a file.
+//! - It is opened without following symbolic links, and used only if it is a regular file
+//!   of this user (or of the group that was named) that nobody else can reach, in a
+//!   directory where nobody else can swap it.
+//! - Its memory comes from `fallocate` before anything is written to it: a full file
+//!   system is an error or an earlier eviction, never a signal.
+//!
+//! # Processes
+//!
+//! One mapping and one participant slot per region and process, however many handles. A
+//! process that ends in any way gives up its slot at once, because the kernel drops the
+//! lock that stood for it (see `liveness`). A forked child is another participant: its
+//! first call attaches anew, and it never releases anything of its parent's. Children
+//! made by a raw `clone` in the instant of an attach may inherit the descriptor of a
+//! liveness lock; they delay the recovery of a dead parent until they exec or end.
+//!
+//! # The C interface
+//!
+//! It is a package of its own, `cache-shm/capi`, that builds `libcache_shm.so` and
+//! `libcache_shm.a` from this crate. So the Python module and the command link no C
+//! symbols and no second copy of the library, and whole-program optimisation, which
+//! cargo cannot do for a crate that is a shared library as well, stays on for them.
+
+mod attach;
+mod builder;
+mod cache;
+mod clock;
+mod create;
+mod directory;
+mod file;
+mod fork;
+mod handle;
+mod list;
+mod liveness;
+mod mapping;
+mod name;
+mod open;
+mod os;
+mod size;
+mod sys;
+
+pub use builder::Builder;
+pub use cache::{Cache, View};
+pub use cache_core::{
+    Buffer, COPY_BYTES_MAX, Cas, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Host, KEY_BYTES_MAX, Map, Meta,
+    Mode, NEVER, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Report, Result, Stats, WriteOptions, error, kind,
+};
+pub use clock::Clock;
+pub use list::{RegionInfo, State, regions};
+pub use name::default_dir;
+pub use open::{Mismatch, Opened};
+pub use os::Os;
+pub use size::parse_size;

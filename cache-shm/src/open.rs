@@ -1,0 +1,264 @@
+//! Finding, making or remaking the region that a handle asks for.
+//!
+//! Owns: the loop that turns a name into an attachment, whatever stands under that name
+//! and whoever else is at work on it. Each turn ends in an attachment, an error, or with
+//! something changed in the directory; the whole loop has a deadline.
+//!
+//! ```text
+//! found                              then
+//! nothing                            make (or Missing)
+//! a region of this boot              attach (or Exists)
+//! a region of an earlier boot        make anew with its size (or EarlierBoot, read-only)
+//! unpublished, maker at work         wait (HalfMade at the deadline)
+//! unpublished, maker dead            take its name away, look again
+//! destroyed, still with its name     take its name away, look again
+//! ephemeral, nobody left in it       take its name away, look again
+//! anything else                      a named error; nothing is touched
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_core::{Error, Mode, Result};
+
+use crate::attach::{Attachment, Manner, Target};
+use crate::clock::Clock;
+use crate::create::{self, Recipe};
+use crate::directory::{Directory, Sharing};
+use crate::file::{Content, RegionFile};
+use crate::fork::Process;
+use crate::liveness::{self, MAKER_BYTE};
+use crate::mapping::Mapping;
+use crate::name::Location;
+
+/// Pause between two looks at a region that is being made.
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// Turns of the loop. Each one that repeats has seen somebody else make progress.
+const TURNS_MAX: u32 = 10_000;
+
+/// What a handle does when it meets a region of another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mismatch {
+    /// Attach, and say so in [`Opened::size_mismatch`].
+    #[default]
+    Warn,
+    /// Fail with `SizeMismatch`.
+    Error,
+}
+
+/// How a handle came to its region.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// True if this handle made the region.
+    pub created: bool,
+    /// The size that was asked for and the one the region has, where they differ.
+    pub size_mismatch: Option<(u64, u64)>,
+    /// True if this handle replaced a region of an earlier boot.
+    pub remade_after_boot: bool,
+    /// The size this handle chose because none was given.
+    pub default_size: Option<u64>,
+}
+
+/// What may be done to come to an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Open,
+    Create,
+    OpenOrCreate,
+}
+
+/// Everything a handle was asked to be; also what it needs to attach again later.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// `None`: a private region.
+    pub(crate) location: Option<Location>,
+    pub(crate) how: How,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) mode: Mode,
+    pub(crate) prealloc: bool,
+    pub(crate) ephemeral: bool,
+    pub(crate) read_only: bool,
+    pub(crate) sharing: Sharing,
+    pub(crate) on_mismatch: Mismatch,
+    pub(crate) timeout: Duration,
+    pub(crate) reattach: bool,
+    pub(crate) clock: Clock,
+}
+
+enum Turn {
+    Done(Arc<Attachment>, Opened),
+    /// Something changed, or somebody is at work.
+    Again {
+        pause: bool,
+    },
+}
+
+impl Plan {
+    /// An attachment as planned. `inherited` is what the process that forked us had: a
+    /// private region is reached through it, and the memory is not mapped twice.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; see the module.
+    pub(crate) fn attach(
+        &self,
+        process: &mut Process,
+        inherited: Option<&Attachment>,
+    ) -> Result<(Arc<Attachment>, Opened)> {
+        let Some(location) = &self.location else { return self.attach_private(process, inherited) };
+        let may_make = self.how != How::Open && !self.read_only;
+        let directory = Directory::open(location, self.sharing, may_make && location.make_directory)?;
+        let deadline = Instant::now() + self.timeout;
+        for _ in 0..TURNS_MAX {
+            match self.turn(process, &directory, location, inherited)? {
+                Turn::Done(attachment, opened) => return Ok((attachment, opened)),
+                Turn::Again { pause } => {
+                    if Instant::now() >= deadline {
+                        break;
+                    }
+                    if pause {
+                        std::thread::sleep(LOOK_PAUSE);
+                    }
+                }
+            }
+        }
+        Err(Error::HalfMade { path: location.path() })
+    }
+
+    fn manner(&self) -> Manner<'_> {
+        Manner { read_only: self.read_only, clock: &self.clock }
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            bytes: self.bytes,
+            mode: self.mode,
+            prealloc: self.prealloc,
+            ephemeral: self.ephemeral,
+            sharing: self.sharing,
+        }
+    }
+
+    fn turn(
+        &self,
+        process: &mut Process,
+        directory: &Directory,
+        location: &Location,
+        inherited: Option<&Attachment>,
+    ) -> Result<Turn> {
+        let name = &*location.file;
+        let path = || -> PathBuf { directory.path().join(name) };
+        let Some(file) = RegionFile::open(directory, name, self.sharing, !self.read_only)? else {
+            if self.how == How::Open || self.read_only {
+                return Err(Error::Missing { path: path() });
+            }
+            let made = create::make(process, directory, name, &self.recipe(), self.manner(), None)?;
+            return Ok(self.made(made, Opened { created: true, ..Opened::default() }));
+        };
+        let content = file.content()?;
+        if self.read_only {
+            return match content {
+                Content::Ready(geometry, identity) => {
+                    self.attach_to(process, Target { file, geometry, identity, mapping: None }, inherited)
+                }
+                Content::EarlierBoot(..) => Err(Error::EarlierBoot { path: path() }),
+                Content::Half => Ok(Turn::Again { pause: true }),
+                Content::Destroyed => Err(Error::Missing { path: path() }),
+            };
+        }
+        if create::is_left_over(&file, &content) {
+            let names = directory.lock();
+            // Asked again under the lock: who attaches to an ephemeral region holds it.
+            if create::is_left_over(&file, &content) {
+                names.remove(name, file.id())?;
+            }
+            return Ok(Turn::Again { pause: false });
+        }
+        match content {
+            Content::Half => {
+                let maker_is_dead = file.with_fd(|fd| liveness::is_free(fd, MAKER_BYTE, 1)).flatten() == Some(true);
+                if maker_is_dead {
+                    directory.lock().remove(name, file.id())?;
+                }
+                Ok(Turn::Again { pause: !maker_is_dead })
+            }
+            Content::Destroyed => {
+                directory.lock().remove(name, file.id())?;
+                Ok(Turn::Again { pause: false })
+            }
+            Content::EarlierBoot(geometry, identity) => {
+                let recipe = Recipe {
+                    bytes: Some(self.bytes.unwrap_or(geometry.region_bytes)),
+                    mode: geometry.mode,
+                    ephemeral: identity.ephemeral,
+                    ..self.recipe()
+                };
+                let made = create::make(process, directory, name, &recipe, self.manner(), Some(file.id()))?;
+                Ok(self.made(made, Opened { created: true, remade_after_boot: true, ..Opened::default() }))
+            }
+            Content::Ready(..) if self.how == How::Create => Err(Error::Exists { path: path() }),
+            Content::Ready(geometry, identity) => {
+                // An ephemeral region may be leaving with its last participant, who
+                // holds this lock to make sure that he is.
+                let names = identity.ephemeral.then(|| directory.lock());
+                if names.is_some() && directory.file_id(name)? != Some(file.id()) {
+                    return Ok(Turn::Again { pause: false });
+                }
+                self.attach_to(process, Target { file, geometry, identity, mapping: None }, inherited)
+            }
+        }
+    }
+
+    fn made(&self, made: Option<create::Made>, opened: Opened) -> Turn {
+        match made {
+            Some(made) => Turn::Done(made.attachment, Opened { default_size: made.default_bytes, ..opened }),
+            None => Turn::Again { pause: false },
+        }
+    }
+
+    fn attach_to(&self, process: &mut Process, mut target: Target, inherited: Option<&Attachment>) -> Result<Turn> {
+        let asked = self.bytes.map(create::whole_pages).transpose()?;
+        let bytes_existing = target.geometry.region_bytes;
+        let size_mismatch = asked.filter(|bytes| *bytes != bytes_existing).map(|bytes| (bytes, bytes_existing));
+        if let (Some((bytes, bytes_existing)), Mismatch::Error) = (size_mismatch, self.on_mismatch) {
+            return Err(Error::SizeMismatch { bytes, bytes_existing });
+        }
+        target.mapping = inherited.and_then(|old| self.inherited_mapping(old, &target));
+        match Attachment::of(process, target, self.manner())? {
+            Some(attachment) => Ok(Turn::Done(attachment, Opened { size_mismatch, ..Opened::default() })),
+            None => Ok(Turn::Again { pause: false }),
+        }
+    }
+
+    /// The memory of the process that forked us, if it is the same region.
+    fn inherited_mapping(&self, old: &Attachment, target: &Target) -> Option<Arc<Mapping>> {
+        let os = old.os();
+        let same = os.file.id() == target.file.id()
+            && os.geometry.region_bytes == target.geometry.region_bytes
+            && os.index.is_none() == self.read_only;
+        same.then(|| Arc::clone(&os.mapping))
+    }
+
+    fn attach_private(
+        &self,
+        process: &mut Process,
+        inherited: Option<&Attachment>,
+    ) -> Result<(Arc<Attachment>, Opened)> {
+        let Some(old) = inherited else {
+            let made = create::make_private(process, &self.recipe(), self.manner())?;
+            let opened = Opened { created: true, default_size: made.default_bytes, ..Opened::default() };
+            return Ok((made.attachment, opened));
+        };
+        let os = old.os();
+        let gone = || Error::Gone { path: os.file.shown() };
+        let file = RegionFile::from_fd(os.file.reopen()?, None)?;
+        let target = Target {
+            file,
+            geometry: os.geometry.clone(),
+            identity: old.identity.clone(),
+            mapping: Some(Arc::clone(&os.mapping)),
+        };
+        let attachment = Attachment::of(process, target, self.manner())?.ok_or_else(gone)?;
+        Ok((attachment, Opened::default()))
+    }
+}

@@ -1,0 +1,168 @@
+//! Handles work in forked children, and children release nothing of their parent's.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cache_shm::{Builder, Cache, Error};
+
+use crate::support::{Dir, Peer, Raw, fork, join, listen, say};
+
+/// Role: forks while other threads are inside operations.
+pub fn threads_and_forks(region: Builder) {
+    let cache = region.size(4 << 20).open_or_create().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3u32 {
+            let (cache, stop) = (&cache, &stop);
+            scope.spawn(move || {
+                let mut round = 0u32;
+                while !stop.load(Ordering::Relaxed) {
+                    let key = [thread, round % 500].map(u32::to_le_bytes).concat();
+                    cache.set(&key, &[thread as u8; 300]).unwrap();
+                    assert_eq!(cache.get(&key).unwrap().as_deref(), Some(&[thread as u8; 300][..]));
+                    let view = cache.view(&key).unwrap();
+                    drop(view);
+                    round = round.wrapping_add(1);
+                }
+            });
+        }
+        for round in 0..100u32 {
+            join(fork(|| {
+                let key = [99, round].map(u32::to_le_bytes).concat();
+                cache.set(&key, b"child").unwrap();
+                assert_eq!(cache.get(&key).unwrap().as_deref(), Some(&b"child"[..]));
+                // Threads of the child share the handle, too.
+                std::thread::scope(|scope| {
+                    for thread in 0..2u32 {
+                        let cache = &cache;
+                        scope.spawn(move || cache.incr(b"children", 1 + i64::from(thread), Some(0)).unwrap());
+                    }
+                });
+            }));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(cache.incr(b"children", 0, None).unwrap(), Some(300));
+    assert!(cache.validate().unwrap().is_clean());
+    say("done");
+    listen();
+}
+
+/// Role: a parent that holds locks and a view while its child comes and goes.
+pub fn forked_handle(region: Builder) {
+    let cache = region.open().unwrap();
+    let raw = Raw::open(&cache.path().unwrap());
+    cache.set(b"viewed", &vec![5; 100_000]).unwrap();
+    let view = cache.view(b"viewed").unwrap().unwrap();
+    let owner = cache.map().unwrap().owner().unwrap();
+    raw.take_every_stripe(owner);
+    join(fork(move || {
+        let child = cache.map().unwrap().owner().unwrap();
+        assert_ne!(child, owner, "the child is a participant of its own");
+        assert_eq!(cache.stats().unwrap().participants, 3);
+        assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+        assert_eq!(view.len(), 100_000);
+        let pins = cache.stats().unwrap().pins;
+        drop(view);
+        assert_eq!(cache.stats().unwrap().pins, pins, "the parent's pin is not the child's to end");
+        // Drops the handle: detaches the child, and nothing else.
+        drop(cache);
+    }));
+    say("child ended");
+    listen();
+}
+
+/// Role: a private region, shared with children of children.
+pub fn private() {
+    let cache = Cache::builder(None).size(1 << 20).open_or_create().unwrap();
+    assert!(cache.opened().created && cache.path().is_none() && cache.name().is_none());
+    cache.set(b"k", b"parent").unwrap();
+    join(fork(|| {
+        assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"parent"[..]));
+        cache.set(b"k", b"child").unwrap();
+        join(fork(|| {
+            assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"child"[..]));
+            cache.set(b"k", b"grandchild").unwrap();
+        }));
+    }));
+    assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"grandchild"[..]));
+    let other = Cache::builder(None).size(1 << 20).create().unwrap();
+    assert_eq!(other.get(b"k").unwrap(), None, "each private region is one of its own");
+    cache.destroy().unwrap();
+    assert!(matches!(cache.set(b"k", b"v").unwrap_err(), Error::Gone { .. }));
+    assert!(matches!(cache.set(b"k", b"v").unwrap_err(), Error::Gone { .. }), "there is nothing to attach to");
+    say("done");
+    listen();
+}
+
+#[test]
+fn a_fork_while_other_threads_are_inside_operations_is_safe() {
+    let dir = Dir::new();
+    let mut peer = Peer::start("threads_and_forks", &dir, "a");
+    assert_eq!(peer.hear(), "done");
+    peer.finish();
+}
+
+#[test]
+fn a_child_attaches_anew_and_leaves_its_parents_locks_and_pins_alone() {
+    let dir = Dir::new();
+    let cache = dir.region("a").size(1 << 20).create().unwrap();
+    cache.set(b"k", b"v").unwrap();
+    let mut parent = Peer::start("forked_handle", &dir, "a");
+    assert_eq!(parent.hear(), "child ended");
+    let options = cache_shm::WriteOptions { timeout_ns: 50_000_000, ..cache.options() };
+    let busy = cache.set_with(b"k", b"w", &options).unwrap_err();
+    assert!(matches!(busy, Error::Busy { .. }), "the parent lives and holds its locks: {busy:?}");
+    assert_eq!(cache.stats().unwrap().pins, 1, "the parent's view is pinned");
+    parent.kill();
+    cache.set(b"k", b"w").unwrap();
+}
+
+#[test]
+fn a_private_region_is_shared_with_forked_children_only() {
+    let dir = Dir::new();
+    let mut peer = Peer::start("private", &dir, "");
+    assert_eq!(peer.hear(), "done");
+    peer.finish();
+    assert_eq!(dir.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_child_forked_without_handlers_attaches_anew() {
+    let dir = Dir::new();
+    let cache = dir.region("a").size(1 << 20).create().unwrap();
+    let parent = cache.map().unwrap().owner().unwrap();
+    cache.set(b"k", b"v").unwrap();
+    // SAFETY: as fork(2), but past the C library: only system calls and atomics follow,
+    // and the allocator of a process in which no other thread allocates now.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
+    assert!(pid >= 0);
+    if pid == 0 {
+        let attached = cache.map().is_ok_and(|map| map.owner() != Some(parent));
+        let works = cache.get(b"k").is_ok_and(|value| value.is_some()) && cache.set(b"k", b"w").is_ok();
+        // SAFETY: leaves at once.
+        unsafe { libc::_exit(i32::from(!(attached && works))) };
+    }
+    join(pid);
+    assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"w"[..]));
+}
+
+#[test]
+fn a_handle_used_by_many_children_at_once_serves_them_all() {
+    const CHILDREN: usize = 8;
+    let dir = Dir::new();
+    let cache = dir.region("a").size(2 << 20).create().unwrap();
+    let children: Vec<i32> = (0..CHILDREN)
+        .map(|_| {
+            fork(|| {
+                for _ in 0..1000 {
+                    cache.incr(b"sum", 1, Some(0)).unwrap();
+                }
+            })
+        })
+        .collect();
+    children.into_iter().for_each(join);
+    assert_eq!(cache.incr(b"sum", 0, None).unwrap(), Some(1000 * CHILDREN as i64));
+    let options = cache_shm::WriteOptions { timeout_ns: Duration::from_secs(1).as_nanos() as u64, ..cache.options() };
+    cache.set_with(b"k", b"v", &options).unwrap();
+}
