@@ -258,6 +258,7 @@ impl<H: Host> Map<H> {
         let meta = Meta {
             value_bytes: head.value_bytes as usize,
             kind: head.kind,
+            key_form: head.key_form(),
             version: word_at(8),
             expires_at_ms: shape.expires_at.map_or(NEVER, word_at),
             client_flags: shape.client_at.map_or(0, |at| word_at(at) as u32),

@@ -11,6 +11,7 @@
 //!   CLIENT     8 bytes   32 bits that belong to the client
 //!   TAGS       8 bytes   count n, then n x 16 bytes: index, generation (reserved)
 //! ALIGNED: the item starts at a multiple of 64 and so does its value.
+//! Bits 5 and 6 of the flags: the form of the key, see `key_form`.
 //! ```
 //!
 //! Owns: the arithmetic of one item. Must never trust what it reads: every length is
@@ -30,7 +31,9 @@ pub(crate) const CLIENT: u8 = 4;
 // Bit 8, TAGS, is reserved: no writer of this version sets it, and no reader believes it.
 /// Item and value start at multiples of 64.
 pub(crate) const ALIGNED: u8 = 16;
-const FLAGS_KNOWN: u8 = EXPIRES | NAMESPACE | CLIENT | ALIGNED;
+const FORM_SHIFT: u32 = 5;
+const FORM_MASK: u8 = 3 << FORM_SHIFT;
+const FLAGS_KNOWN: u8 = EXPIRES | NAMESPACE | CLIENT | ALIGNED | FORM_MASK;
 
 /// The first word of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +57,20 @@ pub(crate) struct Shape {
 
 impl Head {
     /// The header of a value to be written.
-    pub fn for_value(key: &[u8], value_bytes: usize, kind: u8, expires: bool, client: bool) -> Head {
+    pub fn for_value(key: &[u8], value_bytes: usize, (kind, form): (u8, u8), expires: bool, client: bool) -> Head {
         let large = value_bytes > COPY_BYTES_MAX;
         // A large item always has an expiry word, so that `touch` can change it in place.
         let flags = if expires || large { EXPIRES } else { 0 }
+            | (form << FORM_SHIFT) & FORM_MASK
             | if client { CLIENT } else { 0 }
             | if large { ALIGNED } else { 0 };
         Head { value_bytes: value_bytes as u32, key_bytes: key.len() as u16, kind, flags }
+    }
+
+    /// What the key was, see [`crate::key_form`].
+    #[inline]
+    pub fn key_form(self) -> u8 {
+        (self.flags & FORM_MASK) >> FORM_SHIFT
     }
 
     /// A header for `bytes` bytes (a multiple of 8, not 0) that are not an item.
@@ -128,7 +138,8 @@ mod tests {
     fn a_header_survives_its_word_and_its_parts_do_not_overlap() {
         for value_bytes in [0usize, 1, 100, COPY_BYTES_MAX, COPY_BYTES_MAX + 1] {
             for (expires, client) in [(false, false), (true, false), (false, true), (true, true)] {
-                let head = Head::for_value(b"key", value_bytes, kind::STR, expires, client);
+                let head = Head::for_value(b"key", value_bytes, (kind::STR, 3), expires, client);
+                assert_eq!(head.key_form(), 3);
                 assert_eq!(Head::from_word(head.to_word()), head);
                 let shape = head.shape().unwrap();
                 let words = [shape.expires_at, shape.client_at].iter().flatten().count() as u64;

@@ -53,5 +53,5 @@ pub use map::{Map, PinnedValue, View};
 pub use region::Region;
 pub use scan::Cursor;
 pub use stats::{Counter, Stats};
-pub use types::{Buffer, Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, kind};
+pub use types::{Buffer, Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind};
 pub use validate::Report;

@@ -384,7 +384,13 @@ impl<H: Host> Map<H> {
 
 /// The options of a change that keeps what a value is and when it expires.
 fn keeping(meta: &Meta, options: &WriteOptions) -> WriteOptions {
-    WriteOptions { kind: meta.kind, expires_at_ms: meta.expires_at_ms, client_flags: meta.client_flags, ..*options }
+    WriteOptions {
+        kind: meta.kind,
+        key_form: meta.key_form,
+        expires_at_ms: meta.expires_at_ms,
+        client_flags: meta.client_flags,
+        ..*options
+    }
 }
 
 /// The integer that a value is, if it is one.

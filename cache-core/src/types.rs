@@ -37,6 +37,19 @@ pub mod kind {
     pub const FILLER: u8 = 255;
 }
 
+/// What a key was before it became bytes. The bytes alone decide which key it is; the
+/// form only tells bindings what to hand back when they list keys.
+pub mod key_form {
+    /// Text, or bytes from a language that makes no difference.
+    pub const TEXT: u8 = 0;
+    /// Bytes.
+    pub const BYTES: u8 = 1;
+    /// An integer, stored as its decimal text.
+    pub const INT: u8 = 2;
+    /// Several keys in one, see `docs/value-encoding.md`.
+    pub const TUPLE: u8 = 3;
+}
+
 /// What is known of a value without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
@@ -44,6 +57,8 @@ pub struct Meta {
     pub value_bytes: usize,
     /// What the bytes mean, see [`kind`].
     pub kind: u8,
+    /// What the key was when the value was stored, see [`key_form`].
+    pub key_form: u8,
     /// Changes with every change of this key; the token of compare-and-swap.
     pub version: u64,
     /// Moment of expiry in milliseconds on the region's clock, or [`NEVER`].
@@ -57,6 +72,8 @@ pub struct Meta {
 pub struct WriteOptions {
     /// What the bytes mean, see [`kind`].
     pub kind: u8,
+    /// What the key was, see [`key_form`].
+    pub key_form: u8,
     /// Moment of expiry in milliseconds on the region's clock, or [`NEVER`].
     pub expires_at_ms: u64,
     /// 32 bits that belong to the client; 0 costs no space.
@@ -70,7 +87,13 @@ pub const TIMEOUT_NS_DEFAULT: u64 = 1_000_000_000;
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        WriteOptions { kind: kind::BYTES, expires_at_ms: NEVER, client_flags: 0, timeout_ns: TIMEOUT_NS_DEFAULT }
+        WriteOptions {
+            kind: kind::BYTES,
+            key_form: key_form::TEXT,
+            expires_at_ms: NEVER,
+            client_flags: 0,
+            timeout_ns: TIMEOUT_NS_DEFAULT,
+        }
     }
 }
 

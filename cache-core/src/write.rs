@@ -21,7 +21,7 @@ use crate::slot::{Bucket, Queue, Slot};
 use crate::split::{Grown, Growth};
 use crate::stats::Counter;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::types::{Meta, NEVER, WriteOptions, kind};
+use crate::types::{Meta, NEVER, WriteOptions, key_form, kind};
 
 /// A value in reserved space, complete but for its version, protected by the worker's
 /// publish pin.
@@ -92,6 +92,9 @@ impl<H: Host> Map<H> {
         if options.kind == kind::FILLER {
             return Err(Error::InvalidArgument { reason: "this kind of value is reserved" });
         }
+        if options.key_form > key_form::TUPLE {
+            return Err(Error::InvalidArgument { reason: "this form of key does not exist" });
+        }
         // Header, optional words and padding take less than this beside key and value.
         let fixed = 128 + key.len() as u64;
         let bytes_max = self.geometry.item_bytes_max().saturating_sub(fixed);
@@ -99,7 +102,7 @@ impl<H: Host> Map<H> {
             return Err(Error::ValueTooLarge { bytes: value_bytes as u64, bytes_max });
         }
         let expires = options.expires_at_ms != NEVER;
-        Ok(Head::for_value(key, value_bytes, options.kind, expires, options.client_flags != 0))
+        Ok(Head::for_value(key, value_bytes, (options.kind, options.key_form), expires, options.client_flags != 0))
     }
 
     /// Reserves space and writes the item into it. Nobody can see it yet.
