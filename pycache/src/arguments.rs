@@ -66,12 +66,17 @@ impl Ttl {
         if object.is_instance_of::<PyInt>() {
             let micros = object.extract::<i64>().map(|seconds| i128::from(seconds) * 1_000_000);
             // More seconds than fit 64 bits, in either direction.
-            return Ok(Ttl::from_micros(micros.or_else(|_| object.lt(0).map(|past| if past { -1 } else { i128::MAX / 2 }))?));
+            return Ok(Ttl::from_micros(
+                micros.or_else(|_| object.lt(0).map(|past| if past { -1 } else { i128::MAX / 2 }))?,
+            ));
         }
         if let Ok(float) = object.cast::<PyFloat>() {
             let seconds = float.value();
             if seconds.is_nan() {
-                return Err(errors::exception(object.py(), &Error::InvalidArgument { reason: "ttl is not a number (nan)" }));
+                return Err(errors::exception(
+                    object.py(),
+                    &Error::InvalidArgument { reason: "ttl is not a number (nan)" },
+                ));
             }
             let micros = (seconds * 1e6).ceil().clamp(-1.0, 1e30) as i128;
             return Ok(Ttl::from_micros(micros));
@@ -141,7 +146,10 @@ pub(crate) fn group(object: &Bound<'_, PyAny>) -> PyResult<u32> {
     }
     let Ok(name) = object.cast::<PyString>() else {
         let class = object.get_type();
-        return Err(PyTypeError::new_err(format!("group is a group id (int) or a group's name; not {}", class.name()?)));
+        return Err(PyTypeError::new_err(format!(
+            "group is a group id (int) or a group's name; not {}",
+            class.name()?
+        )));
     };
     match py.import("grp")?.call_method1("getgrnam", (name,)) {
         Ok(found) => found.getattr("gr_gid")?.extract(),

@@ -18,12 +18,12 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 use pyo3::{ffi, intern};
 
 use crate::arguments::{self, Given, Ttl};
+use crate::errors;
 use crate::iterate::{CacheIterator, What};
 use crate::key::{self, Key, Scratch};
 use crate::open::{self, Options};
 use crate::value::{self, Payload, Receiver};
 use crate::wait::{self, DETACH_BYTES};
-use crate::{errors, value::stored_kind};
 
 /// A cache in shared memory, the same one in every process that opens its name.
 ///
@@ -117,7 +117,7 @@ impl Cache {
             }
             Err(error) => return Err(errors::exception(py, &error)),
         };
-        let kind = value::value_kind(&view.meta());
+        let kind = view.meta().kind;
         let bytes: &[u8] = &view;
         // SAFETY: makes a new bytes object of so many bytes that are not yet written.
         let object = unsafe {
@@ -164,13 +164,7 @@ impl Cache {
     }
 
     #[inline]
-    fn store<T, F>(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: Ttl,
-        operation: F,
-    ) -> PyResult<T>
+    fn store<T, F>(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl, operation: F) -> PyResult<T>
     where
         T: Send,
         F: Fn(&cache_shm::Map<cache_shm::Os>, &[u8], &[u8], &WriteOptions) -> cache_shm::Result<T> + Sync,
@@ -180,7 +174,8 @@ impl Cache {
         let (kind, payload) = self.encode(value)?;
         let bytes = payload.bytes();
         let options = WriteOptions {
-            kind: stored_kind(kind, key.form),
+            kind,
+            key_form: key.form,
             expires_at_ms: self.expires_at(value.py(), ttl)?,
             ..WriteOptions::default()
         };
@@ -191,7 +186,7 @@ impl Cache {
 
     /// Decodes a value that a write operation copied out.
     fn taken<'py>(&self, py: Python<'py>, meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        value::decode(py, value::value_kind(meta), bytes, self.options.serializer)
+        value::decode(py, meta.kind, bytes, self.options.serializer)
     }
 
     /// Stores `value` unless the key is there; what is there otherwise.
@@ -216,16 +211,11 @@ impl Cache {
     }
 
     /// Adds `delta`; `default` stands for the value of a missing key.
-    fn add_number(
-        &self,
-        key: &Bound<'_, PyAny>,
-        delta: i64,
-        default: Option<i64>,
-    ) -> PyResult<i64> {
+    fn add_number(&self, key: &Bound<'_, PyAny>, delta: i64, default: Option<i64>) -> PyResult<i64> {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?;
         let options = WriteOptions {
-            kind: stored_kind(cache_shm::kind::INT, bytes.form),
+            key_form: bytes.form,
             expires_at_ms: self.expires_at(key.py(), Ttl::Unset)?,
             ..WriteOptions::default()
         };
@@ -236,7 +226,12 @@ impl Cache {
     }
 
     /// Stores many; the index of each that failed, with its error.
-    fn store_many(&self, py: Python<'_>, items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)], ttl: Ttl) -> PyResult<Vec<(usize, Error)>> {
+    fn store_many(
+        &self,
+        py: Python<'_>,
+        items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
+        ttl: Ttl,
+    ) -> PyResult<Vec<(usize, Error)>> {
         let expires_at_ms = self.expires_at(py, ttl)?;
         let mut scratches: Vec<Scratch> = items.iter().map(|_| Scratch::new()).collect();
         let mut encoded = Vec::with_capacity(items.len());
@@ -250,14 +245,19 @@ impl Cache {
         let writes: Vec<(&[u8], &[u8], WriteOptions)> = encoded
             .iter()
             .map(|(key, kind, payload)| {
-                let kind = stored_kind(*kind, key.form);
-                (key.bytes, payload.bytes(), WriteOptions { kind, expires_at_ms, timeout_ns: 0, ..WriteOptions::default() })
+                let (kind, key_form) = (*kind, key.form);
+                let options = WriteOptions { kind, key_form, expires_at_ms, timeout_ns: 0, ..WriteOptions::default() };
+                (key.bytes, payload.bytes(), options)
             })
             .collect();
         let map = self.handle.writer().map_err(Self::raise(py))?;
         let mut failed = Vec::new();
         let mut run = || map.set_many(&writes, &mut |index, error| failed.push((index, error)));
-        if total < DETACH_BYTES { run() } else { py.detach(run) };
+        if total < DETACH_BYTES {
+            run()
+        } else {
+            py.detach(run)
+        };
         // Those that met a busy stripe are written one by one, each with its own deadline.
         let mut remaining = Vec::new();
         for (index, error) in failed {
@@ -364,11 +364,7 @@ impl Cache {
     /// >>> cache.get("b", "nothing")
     /// 'nothing'
     #[pyo3(signature = (key, default=None))]
-    fn get<'py>(
-        &self,
-        key: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn get<'py>(&self, key: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
         let mut scratch = Scratch::new();
         match self.lookup(py, Key::of(key, &mut scratch)?.bytes)? {
@@ -455,7 +451,7 @@ impl Cache {
         let Some((meta, key, copy)) = taken else {
             return Err(PyKeyError::new_err("popitem(): the cache is empty"));
         };
-        Ok((key::object(py, &key, value::key_form(&meta))?, self.taken(py, &meta, &copy)?))
+        Ok((key::object(py, &key, meta.key_form)?, self.taken(py, &meta, &copy)?))
     }
 
     /// Gives `key` a new time to live (unset: the cache's default); False if it is not there.
@@ -623,12 +619,7 @@ impl Cache {
     /// >>> sorted(cache)
     /// ['a', 'b']
     #[pyo3(signature = (other=Given::Unset, /, **entries))]
-    fn update(
-        &self,
-        py: Python<'_>,
-        other: Given<'_>,
-        entries: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
+    fn update(&self, py: Python<'_>, other: Given<'_>, entries: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let mut items = match &other {
             Given::Unset => Vec::new(),
             Given::Value(other) => pairs(other)?,
@@ -834,7 +825,9 @@ impl Cache {
         class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))
     }
 
-    fn __reduce__<'py>(this: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyDict>))> {
+    fn __reduce__<'py>(
+        this: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyDict>))> {
         let cache = this.get();
         let py = this.py();
         if cache.options.name.is_none() {
@@ -847,4 +840,3 @@ impl Cache {
         Ok((reopen, (this.get_type(), cache.options.reopen(py, size, cache.handle.path())?)))
     }
 }
-

@@ -10,7 +10,7 @@ use cache_shm::Cursor;
 use pyo3::prelude::*;
 
 use crate::cache::Cache;
-use crate::{errors, key, value};
+use crate::{errors, key};
 
 /// What each step hands out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl CacheIterator {
             }
             let Some(at) = *cursor else { return Ok(None) };
             *cursor = cache.handle().map()?.scan(at, &mut |key: &[u8], meta: &cache_shm::Meta| {
-                found.push_back((key.to_vec(), value::key_form(meta)));
+                found.push_back((key.to_vec(), meta.key_form));
             })?;
         }
     }

@@ -11,6 +11,7 @@
 //! form is stored beside the value and only decides what iteration hands back. 0xff never
 //! occurs in UTF-8, so no str is the same key as a tuple.
 
+use cache_core::key_form as form;
 use cache_core::{Error, KEY_BYTES_MAX};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -18,18 +19,6 @@ use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 
 use crate::errors;
 use crate::value::{self, DEPTH_MAX, Encoder, Reader};
-
-/// What a key was before it became bytes.
-pub(crate) mod form {
-    /// Text, or bytes written by another language.
-    pub const TEXT: u8 = 0;
-    /// Bytes.
-    pub const BYTES: u8 = 1;
-    /// An integer, as decimal text.
-    pub const INT: u8 = 2;
-    /// A tuple.
-    pub const TUPLE: u8 = 3;
-}
 
 /// First byte of a tuple's key.
 const TUPLE_MARK: u8 = 0xff;

@@ -13,7 +13,7 @@ mod encode;
 mod moments;
 mod receive;
 
-use cache_core::{Error, Meta, kind};
+use cache_core::{Error, kind};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
@@ -33,10 +33,6 @@ pub(crate) const DEPTH_MAX: u32 = 64;
 /// Protocol of pickles: the newest that every supported Python reads.
 const PICKLE_PROTOCOL: u8 = 5;
 
-/// Bits of an item's kind byte that are the kind; the others are the form of the key.
-const KIND_BITS: u32 = 6;
-const KIND_MASK: u8 = (1 << KIND_BITS) - 1;
-
 /// What a handle does with objects beyond the safe types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Serializer {
@@ -44,24 +40,6 @@ pub(crate) enum Serializer {
     Safe,
     /// Pickles them, and trusts every writer of the region.
     Pickle,
-}
-
-/// The kind of a stored value, without the form of its key.
-#[inline]
-pub(crate) fn value_kind(meta: &Meta) -> u8 {
-    meta.kind & KIND_MASK
-}
-
-/// The form of a stored key, see [`crate::key::form`].
-#[inline]
-pub(crate) fn key_form(meta: &Meta) -> u8 {
-    meta.kind >> KIND_BITS
-}
-
-/// A value's kind and its key's form in the one byte that an item has for them.
-#[inline]
-pub(crate) fn stored_kind(kind: u8, form: u8) -> u8 {
-    kind | form << KIND_BITS
 }
 
 /// Types of the standard library, imported when first met.

@@ -91,7 +91,7 @@ impl Destination for Receiver<'_> {
     #[inline]
     fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]> {
         let count = meta.value_bytes;
-        self.kind = super::value_kind(meta);
+        self.kind = meta.kind;
         self.value_bytes = count;
         if !self.object.is_null() {
             // SAFETY: an owned reference that nobody else has; the interpreter is attached.
