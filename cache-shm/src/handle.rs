@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use cache_core::{Error, Host, Map, Result};
+use cache_core::{Error, Map, Result};
 
 use crate::attach::{Attachment, CLOSED, Head, LOOK_FIRST};
 use crate::fork;
@@ -93,8 +93,6 @@ impl Handle {
         if attachment.is_ours() {
             if attachment.head.valid.load(Ordering::Relaxed) == LOOK_FIRST {
                 let os = attachment.os();
-                // For its tick: a process that only reads looks once a second, too.
-                os.now_ms();
                 if !os.is_gone() {
                     return Ok(attachment.map());
                 }
@@ -116,16 +114,18 @@ impl Handle {
     #[inline]
     pub(crate) fn writer(&self) -> Result<&Map<Os>> {
         let map = self.map()?;
-        if map.host().is_gone() || !self.plan.reattach {
-            return self.writer_slow(map);
-        }
-        Ok(map)
+        let is_gone = map.host().is_gone();
+        if is_gone || !self.plan.reattach { self.writer_slow(map, is_gone) } else { Ok(map) }
     }
 
     #[cold]
-    fn writer_slow<'a>(&'a self, map: &'a Map<Os>) -> Result<&'a Map<Os>> {
+    fn writer_slow<'a>(&'a self, map: &'a Map<Os>, is_gone: bool) -> Result<&'a Map<Os>> {
         let attachment = self.attachment()?;
-        if map.host().is_gone() {
+        if !ptr::eq(attachment.map(), map) {
+            // Another thread attached anew; what was seen is the old one's.
+            return self.map();
+        }
+        if is_gone {
             attachment.mark_gone();
         }
         if attachment.is_gone() {

@@ -75,7 +75,11 @@ impl Os {
     #[inline]
     pub(crate) fn is_gone(&self) -> bool {
         // Relaxed: a flag for "once a second"; nothing is published by it.
-        header::is_destroyed(&self.region()) || (self.look_due.load(Ordering::Relaxed) && self.look())
+        header::is_destroyed(&self.region()) || {
+            // For its tick: not every operation needs to know the time.
+            self.now_ms();
+            self.look_due.load(Ordering::Relaxed) && self.look()
+        }
     }
 
     #[cold]

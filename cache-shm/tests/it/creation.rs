@@ -94,6 +94,7 @@ fn an_opener_takes_over_a_half_made_region_whose_maker_is_dead() {
 
     let hole = std::fs::File::create(dir.file("hole")).unwrap();
     hole.set_len(1 << 20).unwrap();
+    crate::support::set_mode(&dir.file("hole"), 0o600);
     assert!(dir.region("hole").size(1 << 20).open_or_create().unwrap().opened().created, "a file that is all hole");
 }
 

@@ -53,13 +53,16 @@ pub fn forked_handle(region: Builder) {
     let cache = region.open().unwrap();
     let raw = Raw::open(&cache.path().unwrap());
     cache.set(b"viewed", &vec![5; 100_000]).unwrap();
-    let view = cache.view(b"viewed").unwrap().unwrap();
+    let view = cache.view(b"viewed").unwrap();
     let owner = cache.map().unwrap().owner().unwrap();
     raw.take_every_stripe(owner);
-    join(fork(move || {
+    // The parent keeps its own; the child drops what it inherited.
+    let (mut cache, mut view) = (Some(cache), Some(view));
+    join(fork(|| {
+        let (cache, view) = (cache.take().unwrap(), view.take().unwrap().unwrap());
         let child = cache.map().unwrap().owner().unwrap();
         assert_ne!(child, owner, "the child is a participant of its own");
-        assert_eq!(cache.stats().unwrap().participants, 3);
+        assert_eq!(cache.stats().unwrap().participants, 3, "{child:?} {owner:?}");
         assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
         assert_eq!(view.len(), 100_000);
         let pins = cache.stats().unwrap().pins;
