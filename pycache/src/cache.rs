@@ -103,7 +103,14 @@ impl Cache {
         }
     }
 
-    /// The same for a value that is long to copy: other threads run meanwhile.
+    /// The same, without counting as a use of the key: for walks over the whole cache.
+    pub fn look<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut receiver = Receiver::new(py, usize::MAX);
+        let found = self.handle.map().and_then(|map| map.peek(key, &mut receiver)).map_err(Self::raise(py))?;
+        found.map(|_| receiver.finish(self.options.serializer)).transpose()
+    }
+
+    /// As `lookup` for a value that is long to copy: other threads run meanwhile.
     #[cold]
     fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let view = match self.handle.view(key) {

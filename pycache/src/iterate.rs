@@ -69,7 +69,7 @@ impl CacheIterator {
             if self.what == What::Keys {
                 return key::object(py, &bytes, form).map(Some);
             }
-            let Some(value) = cache.lookup(py, &bytes)? else { continue };
+            let Some(value) = cache.look(py, &bytes)? else { continue };
             if self.what == What::Values {
                 return Ok(Some(value));
             }

@@ -92,6 +92,9 @@ fn wrong_length(py: Python<'_>, bytes: usize) -> PyErr {
 /// The UTF-8 bytes of a str; a str that is not ASCII keeps them, so that it is encoded once.
 #[inline]
 fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
+    if let Some(bytes) = value::ascii(text) {
+        return Ok(bytes);
+    }
     let mut count: ffi::Py_ssize_t = 0;
     // SAFETY: `text` is a str and the interpreter attached. The bytes belong to the
     // object, which `text` keeps alive, and never change.

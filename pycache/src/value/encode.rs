@@ -246,17 +246,29 @@ pub(crate) enum Utf8<'a, 'py> {
 /// The UTF-8 bytes of `text`, without leaving a copy inside the object.
 #[inline]
 pub(crate) fn utf8<'a, 'py>(text: &'a Bound<'py, PyString>) -> PyResult<Utf8<'a, 'py>> {
+    if let Some(bytes) = ascii(text) {
+        return Ok(Utf8::Borrowed(bytes));
+    }
+    // SAFETY: `text` is a str and the interpreter attached; the result is a new bytes
+    // object or an error.
+    unsafe {
+        let bytes = Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsUTF8String(text.as_ptr()))?;
+        Ok(Utf8::Owned(bytes.cast_into_unchecked::<PyBytes>()))
+    }
+}
+
+/// The characters of `text`, if they are ASCII and lie in the object itself.
+#[inline]
+pub(crate) fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     let object = text.as_ptr();
     // SAFETY: `object` is a str (ready, as every str is from 3.12 on and every str
     // that left C code is before); a compact ASCII str holds its characters as bytes
     // behind its header for as long as it lives, and `text` keeps it alive.
     unsafe {
-        if ffi::PyUnicode_IS_COMPACT_ASCII(object) != 0 {
-            let data = ffi::PyUnicode_1BYTE_DATA(object);
-            let count = ffi::PyUnicode_GET_LENGTH(object);
-            return Ok(Utf8::Borrowed(std::slice::from_raw_parts(data, count as usize)));
+        if ffi::PyUnicode_IS_COMPACT_ASCII(object) == 0 {
+            return None;
         }
-        let bytes = Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsUTF8String(object))?;
-        Ok(Utf8::Owned(bytes.cast_into_unchecked::<PyBytes>()))
+        let count = ffi::PyUnicode_GET_LENGTH(object);
+        Some(std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(object), count as usize))
     }
 }

@@ -21,7 +21,7 @@ use pyo3::{ffi, intern};
 
 pub(crate) use cbor::{ARRAY, BYTES, Reader, TEXT, put_head};
 pub(crate) use decode::{int_from_text, integer};
-pub(crate) use encode::{Encoder, small_int};
+pub(crate) use encode::{Encoder, ascii, small_int};
 pub(crate) use receive::Receiver;
 
 use crate::errors;
