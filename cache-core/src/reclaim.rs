@@ -183,8 +183,12 @@ impl<H: Host> Map<H> {
                 _ => {}
             }
         }
-        // Relaxed: hints.
-        self.free_hint().store(census.free, Ordering::Relaxed);
+        // A read-only attachment counts as well, but has nowhere to write it down.
+        if self.owner.is_some() {
+            // Relaxed: a hint.
+            self.free_hint().store(census.free, Ordering::Relaxed);
+        }
+        // Relaxed: a hint.
         self.condemned_hint.store(census.condemned, Ordering::Relaxed);
         census
     }
