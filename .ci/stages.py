@@ -120,7 +120,7 @@ def stages(quick: bool) -> list[Stage]:
         ),
         Stage(
             "rustdoc",
-            ["cargo", "doc", "--locked", "--workspace", "--no-deps"],
+            ["cargo", "doc", "--locked", "--workspace", "--no-deps", "--document-private-items"],
             environment={"RUSTDOCFLAGS": "-D warnings"},
         ),
         Stage("wheel", wheel),

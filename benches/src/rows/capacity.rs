@@ -17,7 +17,7 @@ pub fn rows(plan: Plan) -> Vec<Row> {
     // Twice what fits, so that the region has long been full; then a few more looks at it.
     let count = bytes / 100;
     for index in 0..count {
-        map.set(&key(index), &[index as u8; 200], &Default::default()).expect("an evicting region has room");
+        region.cache.set(&key(index), &[index as u8; 200]).expect("an evicting region has room");
         if index >= count / 2 && index % (count / 20) == 0 {
             held.push(map.len() as f64);
         }

@@ -70,7 +70,7 @@ fn overwrite(cache: &Cache, region_bytes: u64, sizes: RangeInclusive<u64>, seed:
     let mut outcome = Outcome { keys: 0, sets: 0, missing: 0, full: 0, set_bytes: 0, relocated_bytes: 0 };
     let set = |outcome: &mut Outcome, index: u64, length: u64| -> bool {
         outcome.sets += 1;
-        match map.set(&key(index), &value(index, length), &Default::default()) {
+        match cache.set(&key(index), &value(index, length)) {
             Ok(_) => true,
             Err(Error::Full { .. }) => {
                 outcome.full += 1;
