@@ -121,7 +121,7 @@ def stages(quick: bool) -> list[Stage]:
         Stage(
             "rustdoc",
             ["cargo", "doc", "--locked", "--workspace", "--no-deps", "--document-private-items"],
-            environment={"RUSTDOCFLAGS": "-D warnings"},
+            environment={"RUSTDOCFLAGS": "-D warnings -A rustdoc::private_intra_doc_links"},
         ),
         Stage("wheel", wheel),
         Stage("python", pytest("pycache/tests"), counts_tests=True),
