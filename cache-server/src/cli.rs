@@ -1,0 +1,352 @@
+//! The command's words: subcommands, arguments, and the help that goes with them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+/// Look into, fill and measure shared-memory cache regions.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cache-shm",
+    bin_name = "cache-shm",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Exit codes: 0 found or done, 1 not found, 2 error.
+
+Examples:
+  cache-shm create sessions --size 256MB
+  cache-shm set sessions user:7 'Ada' --ttl 30m
+  cache-shm get sessions user:7
+  cache-shm list"
+)]
+pub struct Cli {
+    /// Directory of the regions [default: $CACHE_SHM_DIR, else one of your own under /dev/shm]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a region
+    Create(Create),
+    /// List the regions of the directory
+    List(List),
+    /// Print what a region is: its file, size and shape
+    Info(Region),
+    /// Print a value
+    Get(Get),
+    /// Store a value
+    Set(Set),
+    /// Delete keys
+    Delete(Delete),
+    /// List keys
+    Keys(Keys),
+    /// Print a region's counters
+    Stats(Region),
+    /// Replay a stream of requests through a region and print the hit ratio
+    Replay(Replay),
+    /// Destroy a region and everything in it
+    Destroy(Destroy),
+}
+
+/// Create a region
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --size the region gets 256 MiB or half of what the file system has free,
+whichever is less. An existing region is an error unless --exist-ok is given.
+
+Examples:
+  cache-shm create sessions --size 256MB
+  cache-shm create team --size 1GiB --mode 660 --group www-data --dir /dev/shm/team
+  cache-shm create queue --size 64MiB --no-evict")]
+pub struct Create {
+    /// Name of the region
+    pub name: String,
+    /// Size: bytes, or with a unit (64MiB, 256MB, 1GiB); at least 1MiB
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// Never drop anything to make room: a full region is an error
+    #[arg(long)]
+    pub no_evict: bool,
+    /// Permissions of the file, octal
+    #[arg(long, value_name = "MODE", value_parser = octal, default_value = "600")]
+    pub mode: u32,
+    /// Group that owns the file: a name or a number
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Take all memory now instead of as it is needed
+    #[arg(long)]
+    pub prealloc: bool,
+    /// Succeed if the region exists
+    #[arg(long)]
+    pub exist_ok: bool,
+}
+
+/// List the regions of the directory
+#[derive(Debug, Args)]
+pub struct List {}
+
+/// A region and nothing else.
+#[derive(Debug, Args)]
+pub struct Region {
+    /// Name of the region
+    pub name: String,
+}
+
+/// Print a value
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The bytes of the value are printed as they are; a newline follows only on a terminal.
+Integers print their digits. With --json the answer also says kind, version and ttl.
+
+Examples:
+  cache-shm get sessions user:7
+  cache-shm get sessions report.pdf --output report.pdf
+  cache-shm get sessions user:7 --json
+  cache-shm get sessions 00ff17 --hex || echo 'not there'")]
+pub struct Get {
+    /// Name of the region
+    pub name: String,
+    /// The key
+    pub key: OsString,
+    /// The key is given in hexadecimal
+    #[arg(long)]
+    pub hex: bool,
+    /// Write the value to a file; it is not touched if the key is not there
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Store a value
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("source").args(["value", "file"]),
+    group = ArgGroup::new("condition").args(["add", "replace"]),
+    after_help = "\
+The value comes from the argument, from --file, or from standard input. It is stored
+as text if it came as an argument, else as bytes; --kind says otherwise.
+Exit code 1: --add found the key there, or --replace did not.
+
+Examples:
+  cache-shm set sessions user:7 'Ada' --ttl 30m
+  cache-shm set sessions hits 0 --kind int
+  cache-shm set sessions report.pdf --file report.pdf
+  curl -s https://example.com | cache-shm set sessions page --ttl 60"
+)]
+pub struct Set {
+    /// Name of the region
+    pub name: String,
+    /// The key
+    pub key: OsString,
+    /// The value; without it and without --file, standard input
+    #[arg(allow_hyphen_values = true)]
+    pub value: Option<OsString>,
+    /// The key is given in hexadecimal
+    #[arg(long)]
+    pub hex: bool,
+    /// Read the value from a file (- is standard input)
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Time to live: seconds, or with a unit (500ms, 30s, 15m, 12h, 7d) [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub ttl: Option<Duration>,
+    /// What the bytes are, for readers in other languages
+    #[arg(long, value_enum)]
+    pub kind: Option<Kind>,
+    /// Only if the key is not there
+    #[arg(long)]
+    pub add: bool,
+    /// Only if the key is there
+    #[arg(long)]
+    pub replace: bool,
+    /// Longest wait for another writer
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub timeout: Duration,
+}
+
+/// Kinds of value that can be given as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// UTF-8 text
+    Str,
+    /// Bytes
+    Bytes,
+    /// A signed 64-bit integer
+    Int,
+    /// A double
+    Float,
+}
+
+/// Delete keys
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 1: at least one of the keys was not there. The others are deleted.
+
+Examples:
+  cache-shm delete sessions user:7 user:8")]
+pub struct Delete {
+    /// Name of the region
+    pub name: String,
+    /// The keys
+    #[arg(required = true)]
+    pub keys: Vec<OsString>,
+    /// The keys are given in hexadecimal
+    #[arg(long)]
+    pub hex: bool,
+    /// Longest wait for another writer, for each key
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub timeout: Duration,
+}
+
+/// List keys
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Keys come in no particular order. One that changes while the list is made may be
+listed or not; one that is there all the time is listed. Bytes that are not printable
+text are shown as \\xNN; --null prints the keys' bytes as they are.
+With --json each line is an object that also says kind, bytes, version and ttl.
+Exit code 1: no key was listed.
+
+Examples:
+  cache-shm keys sessions --prefix user: --limit 20
+  cache-shm keys sessions --count
+  cache-shm keys sessions --null | xargs -0 -n 100 cache-shm delete sessions")]
+pub struct Keys {
+    /// Name of the region
+    pub name: String,
+    /// Only keys that begin with this
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<OsString>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Print only how many there are
+    #[arg(long)]
+    pub count: bool,
+    /// Print each key's bytes, followed by a NUL, instead of lines
+    #[arg(short = '0', long, conflicts_with_all = ["count", "json"])]
+    pub null: bool,
+}
+
+/// Replay a stream of requests through a region and print the hit ratio
+#[derive(Debug, Args)]
+#[command(after_help = "\
+TRACE has one request a line, `KEY` or `KEY SIZE`, plain or compressed with gzip or zstd.
+Every request is a get; a miss stores the key. The region is private and gone at the end.
+With equal sizes the result is held against Belady's bound: the hits of a cache that
+knows the future and has room for the largest number of live objects that was measured.
+A result that beats it is an error.
+
+--objects N gives all values one size and corrects the region's size until it holds N
+live objects in the mean; it reads the trace several times.
+
+Examples:
+  cache-shm replay requests.txt.zst --region-size 64MiB
+  cache-shm replay requests.txt --objects 10000 --compare
+  zcat access.gz | awk '{print $7}' | cache-shm replay - --value-size 2000 --json")]
+pub struct Replay {
+    /// The trace's file; - is standard input
+    pub trace: PathBuf,
+    /// Size of the region
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", conflicts_with = "objects")]
+    pub region_size: String,
+    /// Hold so many equal objects in the mean
+    #[arg(long, value_name = "N")]
+    pub objects: Option<u64>,
+    /// Bytes of every value, whatever the trace says [default: the trace's, else 480]
+    #[arg(long, value_name = "SIZE")]
+    pub value_size: Option<String>,
+    /// Stop after so many requests
+    #[arg(long, value_name = "N")]
+    pub requests: Option<u64>,
+    /// Also simulate LRU and textbook S3-FIFO with the same number of objects
+    #[arg(long, conflicts_with = "no_bound")]
+    pub compare: bool,
+    /// Do not compute Belady's bound, which keeps the stream's order in memory
+    #[arg(long)]
+    pub no_bound: bool,
+    /// Draw no progress bar (it is only drawn on a terminal anyway)
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// Destroy a region and everything in it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Processes that are attached get an error on their next write, and attach anew to
+whatever region then has the name.
+
+Examples:
+  cache-shm destroy sessions
+  cache-shm destroy sessions --missing-ok")]
+pub struct Destroy {
+    /// Name of the region
+    pub name: String,
+    /// Succeed if there is no such region
+    #[arg(long)]
+    pub missing_ok: bool,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("permissions are octal, 0 to 777; for example 660".to_owned()),
+    }
+}
+
+/// `1.5`, `500ms`, `30s`, `15m`, `12h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    const HELP: &str = "a time is seconds (30, 1.5), or a number with one of ms, s, m, h, d";
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(HELP.to_owned()),
+    };
+    let number: f64 = number.trim_end().parse().map_err(|_| HELP.to_owned())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| HELP.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_a_unit() {
+        for (text, ms) in
+            [("30", 30_000), ("1.5", 1_500), ("500ms", 500), ("2m", 120_000), ("12h", 43_200_000), ("0", 0)]
+        {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for text in ["", "s", "-1", "nan", "inf", "5 weeks", "5y", "1e400"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        assert_eq!(octal("660"), Ok(0o660));
+        assert_eq!(octal("0o600"), Ok(0o600));
+        assert!(octal("888").is_err() && octal("7777").is_err() && octal("rw").is_err());
+    }
+}

@@ -1,0 +1,306 @@
+//! What each subcommand does.
+//!
+//! Every function answers whether it found what it was asked for, which is the exit
+//! code. Commands that only look attach read-only: they take no participant slot, leave
+//! no trace in the region, and do not count as uses of the keys they look at.
+
+mod keys;
+mod replay;
+mod values;
+
+use std::path::Path;
+use std::time::Duration;
+
+use cache_shm::{Cache, Mismatch, Mode};
+use serde_json::{Map, Value, json};
+
+use crate::cli::{Cli, Command, Create, Destroy};
+use crate::failure::{Failure, Result};
+use crate::output::{Output, grouped, sized};
+
+/// Runs the subcommand; true if it found what it was asked for.
+pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
+    let place = Place { dir: cli.dir.as_deref() };
+    match &cli.command {
+        Command::Create(arguments) => create(place, arguments, output),
+        Command::List(_) => list(place, output),
+        Command::Info(region) => info(place, &region.name, output),
+        Command::Get(arguments) => values::get(place, arguments, output),
+        Command::Set(arguments) => values::set(place, arguments, output),
+        Command::Delete(arguments) => values::delete(place, arguments, output),
+        Command::Keys(arguments) => keys::keys(place, arguments, output),
+        Command::Stats(region) => stats(place, &region.name, output),
+        Command::Replay(arguments) => replay::replay(arguments, output),
+        Command::Destroy(arguments) => destroy(place, arguments, output),
+    }
+}
+
+/// Where the regions are.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    dir: Option<&'a Path>,
+}
+
+impl Place<'_> {
+    fn builder(self, name: &str) -> cache_shm::Builder {
+        let builder = Cache::builder(Some(name));
+        match self.dir {
+            Some(dir) => builder.dir(dir),
+            None => builder,
+        }
+    }
+
+    /// Attaches to a region to look at it.
+    fn look(self, name: &str) -> Result<Cache> {
+        Ok(self.builder(name).read_only(true).open()?)
+    }
+
+    /// Attaches to a region to change it.
+    fn change(self, name: &str, timeout: Duration) -> Result<Cache> {
+        Ok(self.builder(name).timeout(timeout).open()?)
+    }
+}
+
+fn create(place: Place, arguments: &Create, output: &mut Output) -> Result<bool> {
+    let mode = if arguments.no_evict { Mode::NoEvict } else { Mode::Evict };
+    let mut builder = place
+        .builder(&arguments.name)
+        .mode(mode)
+        .prealloc(arguments.prealloc)
+        .file_mode(arguments.mode)
+        .on_mismatch(Mismatch::Error);
+    if let Some(size) = &arguments.size {
+        builder = builder.size(cache_shm::parse_size(size)?);
+    }
+    if let Some(group) = &arguments.group {
+        builder = builder.group(group_id(group)?);
+    }
+    let cache = if arguments.exist_ok { builder.open_or_create()? } else { builder.create()? };
+    let bytes = cache.geometry()?.region_bytes;
+    let created = cache.opened().created;
+    let path = shown_path(&cache);
+    if output.is_json() {
+        output.json(&json!({"name": arguments.name, "path": path, "bytes": bytes, "created": created}))?;
+    } else {
+        let verb = if created { "created" } else { "exists:" };
+        output.line(&format!("{verb} {path}, {}", sized(bytes)))?;
+    }
+    Ok(true)
+}
+
+/// The number of a group given by name or number.
+fn group_id(group: &str) -> Result<u32> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let table = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let row = table.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|row| row.first() == Some(&group));
+    row.and_then(|row| row.get(2)?.parse().ok())
+        .ok_or_else(|| Failure::usage(format!("there is no group {group:?} in /etc/group; give its number")))
+}
+
+fn list(place: Place, output: &mut Output) -> Result<bool> {
+    let regions = cache_shm::regions(place.dir)?;
+    if output.is_json() {
+        let rows: Vec<Value> = regions
+            .iter()
+            .map(|region| {
+                json!({
+                    "name": region.name,
+                    "path": region.path.display().to_string(),
+                    "bytes": region.bytes,
+                    "bytes_used": region.bytes_used,
+                    "created_unix_ms": region.created_unix_ms,
+                    "uid": region.uid,
+                    "mode": format!("{:03o}", region.mode),
+                    "format_version": region.format_version,
+                    "state": region.state.word(),
+                })
+            })
+            .collect();
+        output.json(&rows.into())?;
+        return Ok(true);
+    }
+    let width = regions.iter().map(|region| region.name.len()).max().unwrap_or(0).max(4);
+    if !regions.is_empty() {
+        output.line(&format!(
+            "{:width$}  {:>15}  {:>15}  mode  {:19}  state",
+            "name", "bytes", "in use", "created (UTC)"
+        ))?;
+    }
+    for region in &regions {
+        output.line(&format!(
+            "{:width$}  {:>15}  {:>15}  {:03o}   {:19}  {}",
+            region.name,
+            grouped(region.bytes),
+            grouped(region.bytes_used),
+            region.mode,
+            moment(region.created_unix_ms),
+            region.state.word()
+        ))?;
+    }
+    Ok(true)
+}
+
+fn info(place: Place, name: &str, output: &mut Output) -> Result<bool> {
+    let cache = place.look(name)?;
+    let geometry = cache.geometry()?;
+    let listed = listed(&cache)?;
+    let created = listed.as_ref().map_or(0, |listed| listed.created_unix_ms);
+    let used = listed.as_ref().map_or(0, |listed| listed.bytes_used);
+    let path = shown_path(&cache);
+    let mode = match geometry.mode {
+        Mode::Evict => "evict",
+        Mode::NoEvict => "no-evict",
+    };
+    if output.is_json() {
+        output.json(&json!({
+            "name": name,
+            "path": path,
+            "bytes": geometry.region_bytes,
+            "bytes_used": used,
+            "mode": mode,
+            "created_unix_ms": created,
+            "format_version": cache_shm::FORMAT_VERSION,
+            "segments": geometry.segment_count,
+            "segment_bytes": geometry.segment_bytes(),
+            "stripes": geometry.stripe_count,
+            "participants_max": geometry.participant_count,
+            "item_bytes_max": geometry.item_bytes_max(),
+        }))?;
+    } else {
+        output.pairs(&[
+            ("name", name.to_owned()),
+            ("path", path),
+            ("size", sized(geometry.region_bytes)),
+            ("in use", sized(used)),
+            ("when full", mode.to_owned()),
+            ("created (UTC)", moment(created)),
+            ("format version", cache_shm::FORMAT_VERSION.to_string()),
+            ("segments", format!("{} of {}", grouped(geometry.segment_count.into()), sized(geometry.segment_bytes()))),
+            ("stripes", grouped(geometry.stripe_count.into())),
+            ("processes at most", grouped(geometry.participant_count.into())),
+            ("largest item", sized(geometry.item_bytes_max())),
+        ])?;
+    }
+    Ok(true)
+}
+
+/// The file of a region that has a name.
+fn shown_path(cache: &Cache) -> String {
+    cache.path().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// What a list of its directory says about a region.
+fn listed(cache: &Cache) -> Result<Option<cache_shm::RegionInfo>> {
+    let Some(path) = cache.path() else { return Ok(None) };
+    let same_file = |region: &cache_shm::RegionInfo| region.path.file_name() == path.file_name();
+    Ok(cache_shm::regions(path.parent())?.into_iter().find(same_file))
+}
+
+fn stats(place: Place, name: &str, output: &mut Output) -> Result<bool> {
+    let stats = place.look(name)?.stats()?;
+    let hit_percent = crate::replay::percent(stats.hits, stats.hits + stats.misses);
+    if output.is_json() {
+        let mut object: Map<String, Value> =
+            stats.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        object.insert("hit_percent".to_owned(), hit_percent.into());
+        output.json(&object.into())?;
+    } else {
+        let mut pairs: Vec<(&str, String)> =
+            stats.fields().into_iter().map(|(name, value)| (name, grouped(value))).collect();
+        pairs.push(("hit_percent", format!("{hit_percent:.2}")));
+        let width = pairs.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
+        pairs.iter_mut().for_each(|(_, value)| *value = format!("{value:>width$}"));
+        output.pairs(&pairs)?;
+    }
+    Ok(true)
+}
+
+fn destroy(place: Place, arguments: &Destroy, output: &mut Output) -> Result<bool> {
+    match Cache::destroy_name(&arguments.name, place.dir) {
+        Ok(()) => {}
+        Err(cache_shm::Error::Missing { .. }) if arguments.missing_ok => {
+            if output.is_json() {
+                output.json(&json!({"name": arguments.name, "destroyed": false}))?;
+            }
+            return Ok(true);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if output.is_json() {
+        output.json(&json!({"name": arguments.name, "destroyed": true}))?;
+    }
+    Ok(true)
+}
+
+/// `2026-11-22 21:08:40` of milliseconds since 1970, in UTC.
+fn moment(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date by the 400-year cycle of the Gregorian calendar, years from March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// Milliseconds that a key has left, from its moment of expiry on the region's clock.
+fn ttl_ms(expires_at_ms: u64, now_ms: u64) -> Option<u64> {
+    (expires_at_ms != cache_shm::NEVER).then(|| expires_at_ms.saturating_sub(now_ms))
+}
+
+/// The bytes of a key argument: as given, or decoded from hexadecimal.
+fn key_bytes(argument: &std::ffi::OsStr, hex: bool) -> Result<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let given = argument.as_bytes();
+    if !hex {
+        return Ok(given.to_vec());
+    }
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+    let digits: Option<Vec<u8>> = given.iter().map(digit).collect();
+    match digits {
+        Some(digits) if digits.len().is_multiple_of(2) => {
+            Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+        }
+        _ => Err(Failure::usage(format!(
+            "{:?} is not hexadecimal: two digits for each byte, 0 to 9 and a to f",
+            argument.to_string_lossy()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_dates_in_utc() {
+        assert_eq!(moment(0), "1970-01-01 00:00:00");
+        assert_eq!(moment(951_782_399_999), "2000-02-28 23:59:59");
+        assert_eq!(moment(951_782_400_000), "2000-02-29 00:00:00");
+        assert_eq!(moment(1_798_761_599_000), "2026-12-31 23:59:59");
+        assert_eq!(moment(4_107_542_400_000), "2100-03-01 00:00:00");
+    }
+
+    #[test]
+    fn keys_can_be_given_in_hexadecimal() {
+        assert_eq!(key_bytes("00fF17".as_ref(), true).unwrap(), [0, 255, 23]);
+        assert_eq!(key_bytes("00ff17".as_ref(), false).unwrap(), b"00ff17");
+        for bad in ["0", "xy", "0g"] {
+            assert!(key_bytes(bad.as_ref(), true).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_a_number_or_a_name_of_the_system() {
+        assert_eq!(group_id("4711").unwrap(), 4711);
+        assert_eq!(group_id("root").unwrap(), 0);
+        assert!(group_id("no such group").unwrap_err().to_string().contains("give its number"));
+    }
+}

@@ -1,0 +1,5 @@
+//! The command as its users meet it: the built binary, real regions, exit codes.
+
+mod place;
+mod regions;
+mod replay;
