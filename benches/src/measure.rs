@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 /// How a measured number is held against its target.
@@ -100,6 +101,27 @@ pub fn quantile(samples: &[f64], q: f64) -> f64 {
     let below = sorted[position.floor() as usize];
     let above = sorted[position.ceil() as usize];
     below + (above - below) * position.fract()
+}
+
+/// Processor time of the calling thread: what a busy machine gives to others meanwhile
+/// does not count. For subjects that do not sleep.
+pub struct Stopwatch(Duration);
+
+impl Stopwatch {
+    /// Starts.
+    pub fn start() -> Stopwatch {
+        Stopwatch(Self::now())
+    }
+
+    /// Processor time since the start.
+    pub fn elapsed(&self) -> Duration {
+        Self::now() - self.0
+    }
+
+    fn now() -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
 }
 
 /// What two subjects took, turn by turn, in nanoseconds an operation.

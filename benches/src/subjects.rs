@@ -4,11 +4,13 @@
 //! subject copies the value into the caller's buffer, because that is what a cache
 //! shared between processes has to do.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cache_shm::{Buffer, Cache, Mode};
 use dashmap::DashMap;
 use rapidhash::fast::RandomState;
+
+use crate::measure::Stopwatch;
 
 /// Bytes of a key of the workloads.
 pub const KEY_BYTES: usize = 16;
@@ -127,12 +129,13 @@ pub fn fill(subject: &impl Subject, keys: u64, seed: u64) {
     }
 }
 
-/// Reads `operations` random keys of `0..keys`, every one of which must be there.
+/// Reads `operations` random keys of `0..keys`, every one of which must be there; says
+/// how much processor time that took.
 pub fn read(subject: &impl Subject, keys: u64, operations: u64, seed: u64) -> Duration {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut out = [0; VALUE_BYTES];
     let mut found = 0;
-    let started = Instant::now();
+    let started = Stopwatch::start();
     for _ in 0..operations {
         found += u64::from(subject.get(&key(random.u64(..keys)), &mut out));
         std::hint::black_box(&out);
@@ -147,7 +150,7 @@ pub fn read_batches(cache: &Cache, keys: u64, operations: u64, seed: u64) -> Dur
     let mut random = fastrand::Rng::with_seed(seed);
     let mut out = [0; VALUE_BYTES];
     let mut found = 0;
-    let started = Instant::now();
+    let started = Stopwatch::start();
     for _ in 0..operations / BATCH as u64 {
         let batch: [[u8; KEY_BYTES]; BATCH] = std::array::from_fn(|_| key(random.u64(..keys)));
         let keys: [&[u8]; BATCH] = std::array::from_fn(|index| &batch[index][..]);
