@@ -1,0 +1,74 @@
+"""Functions that the tests run in other processes; spawned ones import them from here."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from pycache import Cache
+
+# Longer than any test waits on a slow machine.
+PATIENCE = 60.0
+
+
+def wait_for(cache: Cache, key: Any, value: Any) -> None:
+    """Returns when ``key`` has ``value``."""
+    deadline = time.monotonic() + PATIENCE
+    while cache.get(key) != value:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{key!r} never became {value!r}")
+        time.sleep(0.001)
+
+
+def answer(cache: Cache) -> None:
+    """Doubles the question."""
+    cache["answer"] = [cache["question"], os.getpid()]
+    cache.incr("answered", default=0)
+
+
+def count(cache: Cache, times: int) -> None:
+    """Adds one, often."""
+    for _ in range(times):
+        cache.incr("count", default=0)
+
+
+def take_all(cache: Cache, name: str) -> None:
+    """Takes items until there are none, and writes down which."""
+    taken = []
+    for number in range(2000):
+        if cache.pop(f"item {number}", None) is not None:
+            taken.append(number)
+    cache[f"taken {name}"] = taken
+
+
+def write_patterns(cache: Cache, seed: int, rounds: int) -> None:
+    """Overwrites a few keys with values that tell whether they are whole."""
+    sizes = [0, 1, 7, 100, 4096, 20_000, 300_000]
+    for number in range(rounds):
+        letter = bytes([97 + (number + seed) % 26])
+        cache[f"pattern {number % 5}"] = letter * sizes[number % len(sizes)]
+
+
+def check_patterns(cache: Cache, rounds: int) -> None:
+    """Reads them; a value of two letters is torn."""
+    for number in range(rounds):
+        value = cache.get(f"pattern {number % 5}")
+        if value and value.count(value[:1]) != len(value):
+            cache.incr("torn", default=0)
+
+
+def compute_slowly(cache: Cache, key: str, results: str) -> None:
+    """Stores what get_or_set returns."""
+
+    def compute() -> int:
+        cache.incr("computed", default=0)
+        return os.getpid()
+
+    cache[results] = cache.get_or_set(key, compute)
+
+
+def hold_open(cache: Cache) -> None:
+    """Keeps the region open until told to go."""
+    cache["here"] = os.getpid()
+    wait_for(cache, "go", True)
