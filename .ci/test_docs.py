@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import stages
 
 TREE = stages.TREE
+HEADER = TREE / "cache-shm" / "include" / "cache_shm.h"
 README = (TREE / "README.md").read_text(encoding="utf-8")
 
 
@@ -61,15 +62,19 @@ def test_a_console_session_of_the_readme_prints_what_it_shows(session, environme
 
 
 @pytest.mark.parametrize("code", blocks(README, "c"))
-def test_a_c_example_of_the_readme_compiles(code, tmp_path):
-    headers = [path.parent for path in (TREE / "cache-shm").rglob("*.h")]
-    assert headers
-    source = tmp_path / "example.c"
+def test_a_c_example_of_the_readme_compiles_and_runs(code, environment, tmp_path):
+    build = ["cargo", "build", "--locked", "--package", "cache-shm-capi", "--message-format", "json"]
+    built = subprocess.run(build, cwd=TREE, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (library,) = set(re.findall(r'"([^"]+/libcache_shm\.a)"', built.stdout))
+    source, program = tmp_path / "example.c", tmp_path / "example"
     source.write_text(code)
-    includes = [f"-I{directory}" for directory in headers]
-    command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *includes, source]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    warnings = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
+    command = ["cc", *warnings, f"-I{HEADER.parent}", source, library, "-lpthread", "-ldl", "-lm", "-o", program]
+    compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert compiled.returncode == 0, compiled.stderr
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1.17\n", "")
 
 
 def test_the_names_of_the_readme_are_the_names():
@@ -85,8 +90,8 @@ def test_the_names_of_the_readme_are_the_names():
     assert importlib.metadata.version(rows["Python distribution"])
     assert importlib.util.find_spec(rows["Python import"])
     assert shutil.which(rows["command"]) == str(Path(sys.executable).parent / rows["command"])
-    header = "\n".join(path.read_text() for path in (TREE / "cache-shm").rglob("*.h"))
-    functions = re.findall(r"\b(\w+)\(", re.sub(r"/\*.*?\*/|//[^\n]*|^#.*?$", "", header, flags=re.DOTALL | re.MULTILINE))
+    code = re.sub(r"/\*.*?\*/|//[^\n]*|^#.*?$", "", HEADER.read_text(), flags=re.DOTALL | re.MULTILINE)
+    functions = re.findall(r"\b(\w+)\(", code)
     assert functions and all(name.startswith(rows["C prefix"]) for name in functions)
     sources = [path for part in ("cache-shm", "cache-server", "pycache") for path in (TREE / part).rglob("*.rs")]
     variables = {name for path in sources for name in re.findall(r"\bvar(?:_os)?\(\"(\w+)\"", path.read_text())}
