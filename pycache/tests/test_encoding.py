@@ -17,7 +17,7 @@ from pycache._pycache import decode, encode
 DOCUMENT = Path(__file__).parents[2] / "docs" / "value-encoding.md"
 NAMES = {"date": date, "datetime": datetime, "time": time, "timedelta": timedelta, "timezone": timezone,
          "Decimal": Decimal, "UUID": UUID}
-ROW = re.compile(r"^\| `(.+?)` \| (\d+) \| (?:`([0-9a-f ]+)` )?\|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([^`]+)` \| (\d+) \| (?:`([0-9a-f ]+)` )?\|$", re.MULTILINE)
 TEXT = DOCUMENT.read_text()
 VALUES, KEYS = (ROW.findall(part) for part in TEXT.split("## Forms of keys"))
 
