@@ -161,6 +161,23 @@ impl Builder {
         self.plan(How::OpenOrCreate).and_then(Cache::start)
     }
 
+    /// Destroys the region without attaching to it, whatever state it is in (truncated,
+    /// damaged, of an earlier boot or another version), as long as it is a region that
+    /// these options could open for writing.
+    ///
+    /// # Errors
+    /// `Missing`, `InvalidName`, `NotRegion`, `Symlink`, `ForeignOwner`, `Permission`,
+    /// `Io`; `ReadOnly` with [`Builder::read_only`].
+    pub fn destroy(self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let plan = self.plan(How::Open)?;
+        let location =
+            plan.location.as_ref().ok_or(Error::InvalidArgument { reason: "a private region has no name" })?;
+        plan.destroy(location)
+    }
+
     fn plan(self, how: How) -> Result<Plan> {
         let refuse = |reason| Err(Error::InvalidArgument { reason });
         let location = self.name.as_deref().map(|name| Location::resolve(name, self.dir.as_deref())).transpose()?;

@@ -14,10 +14,9 @@ use cache_core::{
 use crate::attach::Attachment;
 use crate::builder::Builder;
 use crate::create;
-use crate::directory::{Directory, Sharing};
-use crate::file::RegionFile;
+use crate::directory::Directory;
 use crate::handle::Handle;
-use crate::name::{Location, region_name};
+use crate::name::region_name;
 use crate::open::{Opened, Plan};
 use crate::os::Os;
 
@@ -129,14 +128,15 @@ impl Cache {
             return Err(Error::ReadOnly);
         }
         let os = self.map()?.host();
-        cache_core::header::mark_destroyed(&os.region());
-        let Some(path) = os.file.path() else { return Ok(()) };
+        let Some(path) = os.file.path() else {
+            // A private region has no name to take away.
+            cache_core::header::mark_destroyed(&os.region());
+            return Ok(());
+        };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Err(Error::Gone { path: path.to_owned() });
         };
-        let directory = Directory::reopen(parent)?;
-        directory.lock().remove(name, os.file.id())?;
-        Ok(())
+        create::destroy(&Directory::reopen(parent)?, name, &os.file)
     }
 
     /// Destroys the region of that name without attaching to it, whatever state it is in
@@ -144,15 +144,12 @@ impl Cache {
     /// region and ours.
     ///
     /// # Errors
-    /// `Missing`, `InvalidName`, `NotRegion`, `Symlink`, `ForeignOwner`, `Permission`, `Io`.
+    /// As for [`Builder::destroy`].
     pub fn destroy_name(name: &str, dir: Option<&Path>) -> Result<()> {
-        let location = Location::resolve(name, dir)?;
-        let directory = Directory::open(&location, Sharing::PRIVATE, false)?;
-        let file = RegionFile::open(&directory, &location.file, Sharing::PRIVATE, true)?
-            .ok_or_else(|| Error::Missing { path: location.path() })?;
-        match file.content() {
-            Err(error @ (Error::NotRegion { .. } | Error::Io { .. })) => Err(error),
-            _ => create::destroy(&directory, &location.file, &file),
+        let builder = Cache::builder(Some(name));
+        match dir {
+            Some(dir) => builder.dir(dir).destroy(),
+            None => builder.destroy(),
         }
     }
 

@@ -236,8 +236,9 @@ fn write(file: RegionFile, bytes: u64, recipe: &Recipe) -> Result<Target> {
 /// Marks the region destroyed for all who are attached, then takes its name away.
 ///
 /// # Errors
-/// `Permission`, `Io`.
+/// `Permission` (nothing was marked then), `Io`.
 pub(crate) fn destroy(directory: &Directory, name: &str, file: &RegionFile) -> Result<()> {
+    directory.check_removable(file)?;
     mark_destroyed(file);
     directory.lock().remove(name, file.id())?;
     Ok(())
@@ -263,6 +264,8 @@ fn sweep(directory: &Directory, sharing: Sharing) {
         let Ok(name) = entry.file_name().to_str() else { continue };
         if name.starts_with(TEMPORARY_PREFIX) {
             sweep_temporary(directory, name, sharing);
+        } else if let Ok(Some(file)) = RegionFile::open(directory, name, sharing, true) {
+            let _ = remove_left_over(directory, name, &file);
         }
     }
 }
@@ -282,8 +285,24 @@ fn sweep_temporary(directory: &Directory, name: &str, sharing: Sharing) {
     }
 }
 
-/// True if the region is ephemeral and everybody who used it is gone: it should have
-/// gone with the last of them, who was killed.
-pub(crate) fn is_left_over(file: &RegionFile, content: &Content) -> bool {
-    matches!(content, Content::Ready(geometry, identity) if identity.ephemeral && has_no_participants(file, geometry))
+/// Removes an ephemeral region that everybody left: it should have gone with the last of
+/// them, who was killed. False if it is none.
+///
+/// # Errors
+/// `Permission`, `Io`.
+pub(crate) fn remove_left_over(directory: &Directory, name: &str, file: &RegionFile) -> Result<bool> {
+    let is_left_over = || match file.content() {
+        Ok(Content::Ready(geometry, identity)) => identity.ephemeral && has_no_participants(file, &geometry),
+        _ => false,
+    };
+    if !is_left_over() {
+        return Ok(false);
+    }
+    // Asked again under the lock: who attaches to an ephemeral region holds it.
+    let names = directory.lock();
+    if is_left_over() {
+        mark_destroyed(file);
+        names.remove(name, file.id())?;
+    }
+    Ok(true)
 }

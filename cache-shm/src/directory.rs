@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use cache_core::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 
+use crate::file::RegionFile;
 use crate::name::Location;
 use crate::sys::failed;
 
@@ -22,11 +23,6 @@ pub(crate) struct Sharing {
     pub(crate) file_mode: u32,
     /// The group that shares it.
     pub(crate) group: Option<u32>,
-}
-
-impl Sharing {
-    /// The owner alone.
-    pub(crate) const PRIVATE: Sharing = Sharing { file_mode: 0o600, group: None };
 }
 
 /// A device and an inode: which file it is, whatever it is called.
@@ -42,6 +38,8 @@ impl FileId {
     }
 }
 
+/// With this bit only a file's owner can remove it from a directory.
+const STICKY: RawMode = 0o1000;
 /// Longest wait for the directory's lock. It is held for some microseconds; who waits
 /// longer goes on without it, because it only closes a race that costs a reattach.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -106,6 +104,22 @@ impl Directory {
         &self.path
     }
 
+    /// Checks that this user may take a name away from `file`.
+    ///
+    /// # Errors
+    /// `Permission`.
+    pub(crate) fn check_removable(&self, file: &RegionFile) -> Result<()> {
+        let refuse = || Error::Permission { path: self.path.clone(), reason: "this user may not remove files from it" };
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&self.fd, ".", access, AtFlags::EACCESS).map_err(|_| refuse())?;
+        let directory = rustix::fs::fstat(&self.fd).map_err(|_| refuse())?;
+        let me = rustix::process::geteuid().as_raw();
+        let sticky = directory.st_mode as RawMode & STICKY != 0;
+        let owns = |uid: u32| uid == me || me == 0;
+        let owns_file = || file.with_fd(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| owns(stat.st_uid))) == Some(true);
+        if sticky && !owns(directory.st_uid) && !owns_file() { Err(refuse()) } else { Ok(()) }
+    }
+
     /// The file that `name` stands for now.
     pub(crate) fn file_id(&self, name: &str) -> Result<Option<FileId>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -166,7 +180,6 @@ fn is_link(path: &Path) -> bool {
 
 /// Why files in such a directory cannot be trusted, if they cannot.
 fn check_directory(stat: &Stat, own: bool, sharing: Sharing) -> std::result::Result<(), &'static str> {
-    const STICKY: RawMode = 0o1000;
     let me = rustix::process::geteuid().as_raw();
     let mode = stat.st_mode as RawMode;
     if own {

@@ -125,6 +125,21 @@ impl Plan {
         Err(Error::HalfMade { path: location.path() })
     }
 
+    /// Destroys the region without attaching to it, whatever state it is in, as long as it
+    /// is a region that this plan may open.
+    ///
+    /// # Errors
+    /// `Missing`, `NotRegion`, `Symlink`, `ForeignOwner`, `Permission`, `Io`.
+    pub(crate) fn destroy(&self, location: &Location) -> Result<()> {
+        let directory = Directory::open(location, self.sharing, false)?;
+        let file = RegionFile::open(&directory, &location.file, self.sharing, true)?
+            .ok_or_else(|| Error::Missing { path: location.path() })?;
+        match file.content() {
+            Err(error @ (Error::NotRegion { .. } | Error::Io { .. })) => Err(error),
+            _ => create::destroy(&directory, &location.file, &file),
+        }
+    }
+
     fn manner(&self) -> Manner<'_> {
         Manner { read_only: self.read_only, clock: &self.clock }
     }
@@ -166,12 +181,7 @@ impl Plan {
                 Content::Destroyed => Err(Error::Missing { path: path() }),
             };
         }
-        if create::is_left_over(&file, &content) {
-            let names = directory.lock();
-            // Asked again under the lock: who attaches to an ephemeral region holds it.
-            if create::is_left_over(&file, &content) {
-                names.remove(name, file.id())?;
-            }
+        if create::remove_left_over(directory, name, &file)? {
             return Ok(Turn::Again { pause: false });
         }
         match content {

@@ -196,6 +196,21 @@ fn an_ephemeral_region_whose_last_participant_was_killed_is_made_anew() {
 }
 
 #[test]
+fn an_ephemeral_region_that_everybody_left_by_dying_is_swept_by_the_next_maker() {
+    let dir = Dir::new();
+    let first = dir.region("a").size(1 << 20).ephemeral(true).create().unwrap();
+    let mut peer = Peer::start("attach", &dir, "a");
+    assert_eq!(peer.hear(), "attached");
+    drop(first);
+    let alive = dir.region("alive").size(1 << 20).ephemeral(true).create().unwrap();
+    assert_eq!(dir.names(), ["a", "alive"]);
+    peer.kill();
+    let _other = dir.region("b").size(1 << 20).create().unwrap();
+    assert_eq!(dir.names(), ["alive", "b"]);
+    alive.set(b"k", b"v").unwrap();
+}
+
+#[test]
 fn one_process_has_one_participant_per_region_however_many_handles() {
     let dir = Dir::new();
     let first = dir.region("a").size(1 << 20).create().unwrap();

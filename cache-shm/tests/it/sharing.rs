@@ -92,6 +92,31 @@ fn a_member_can_make_the_region_too() {
     assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"member"[..]));
     let error = dir.region("a").open().unwrap_err();
     assert!(matches!(error, Error::Permission { .. }), "{error:?}");
+    drop(cache);
+    dir.region("a").group(GROUP).destroy().unwrap();
+    assert_eq!(dir.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_region_whose_name_cannot_be_taken_away_is_not_destroyed() {
+    const TEST: &str = "a_region_whose_name_cannot_be_taken_away_is_not_destroyed";
+    if !is_root() {
+        return skip(TEST, "only root can become other users");
+    }
+    let dir = group_dir();
+    set_mode(dir.path(), 0o3770);
+    let cache = dir.region("a").size(1 << 20).group(GROUP).create().unwrap();
+    let shared = dir.region("a").group(GROUP);
+    join(fork(|| {
+        become_user(MEMBER, GROUP);
+        let cache = shared.clone().open().unwrap();
+        for refused in [cache.destroy(), shared.clone().destroy()] {
+            assert!(matches!(refused.unwrap_err(), Error::Permission { .. }));
+        }
+        cache.set(b"k", b"still there").unwrap();
+    }));
+    assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"still there"[..]));
+    cache.set(b"k", b"v").unwrap();
 }
 
 #[test]

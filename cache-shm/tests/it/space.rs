@@ -38,6 +38,9 @@ impl Drop for Small {
     }
 }
 
+/// Enough to fill the region once, and the file system long before.
+const SETS: u32 = 3000;
+
 fn value(number: u32) -> Vec<u8> {
     number.to_le_bytes().repeat(500)
 }
@@ -46,7 +49,7 @@ fn value(number: u32) -> Vec<u8> {
 pub fn fill(region: Builder) {
     let cache = region.open().unwrap();
     let (mut stored, mut refused) = (0, 0);
-    for number in 0..5000u32 {
+    for number in 0..SETS {
         match cache.set(&number.to_le_bytes(), &value(number)) {
             Ok(_) => stored += 1,
             Err(Error::NoSpace { bytes, path, .. }) => {
