@@ -25,7 +25,7 @@ impl Hasher {
         Hasher(RapidSecrets::seed(seed))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self, key: &[u8]) -> Hash {
         Hash(rapidhash_v3_seeded(key, &self.0))
     }
@@ -41,18 +41,18 @@ impl Hash {
         Hash(u64::from(stripe) << 54 | tag << 33)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn stripe(self, stripe_count: u32) -> u32 {
         (self.0 >> 54) as u32 & (stripe_count - 1)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn tag(self) -> u64 {
         (self.0 >> 33) & ((1 << TAG_BITS) - 1)
     }
 
     /// The two candidate buckets; never the same one.
-    #[inline]
+    #[inline(always)]
     pub fn buckets(self, bucket_shift: u32) -> [u64; 2] {
         let mask = (1 << bucket_shift) - 1;
         let (first, second) = (self.0 & mask, (self.0 >> 8) & mask);
@@ -61,13 +61,13 @@ impl Hash {
 }
 
 /// The first `depth` bits of a tag.
-#[inline]
+#[inline(always)]
 pub(crate) fn prefix(tag: u64, depth: u32) -> u64 {
     tag >> (TAG_BITS - depth)
 }
 
 /// The bit of a tag that a split of a block of this depth goes by.
-#[inline]
+#[inline(always)]
 pub(crate) fn split_bit(tag: u64, depth: u32) -> u64 {
     (tag >> (TAG_BITS - 1 - depth)) & 1
 }

@@ -16,7 +16,7 @@
 use crate::error::{Error, Result};
 use crate::hash::{Hash, prefix, split_bit};
 use crate::host::Host;
-use crate::item::{Head, Shape};
+use crate::item::{HEAD_BYTES, Head, Shape};
 use crate::layout::{COPY_BYTES_MAX, DEPTH_MAX, block, control, stripe};
 use crate::map::Map;
 use crate::region;
@@ -35,7 +35,7 @@ const READ_TRIES_MAX: u32 = 1 << 20;
 pub(crate) struct Stripe<'a>(&'a [AtomicU64; stripe::BYTES as usize / 8]);
 
 impl<'a> Stripe<'a> {
-    #[inline]
+    #[inline(always)]
     fn at(self, offset: u64) -> &'a AtomicU64 {
         &self.0[offset as usize / 8]
     }
@@ -45,9 +45,14 @@ impl<'a> Stripe<'a> {
     pub fn items(self) -> &'a AtomicU64 {
         self.at(stripe::ITEMS)
     }
-    #[inline]
+    #[inline(always)]
     pub fn root(self) -> &'a AtomicU64 {
         self.at(stripe::ROOT)
+    }
+    /// The entries of the stripe's first directory.
+    #[inline(always)]
+    pub fn directory(self) -> &'a [AtomicU64; 1 << stripe::DIRECTORY_DEPTH] {
+        self.0[stripe::DIRECTORY as usize / 8..].try_into().expect("the directory ends the stripe")
     }
     pub fn seen_region(self) -> &'a AtomicU64 {
         self.at(stripe::SEEN_REGION)
@@ -55,11 +60,11 @@ impl<'a> Stripe<'a> {
     pub fn cleared_region(self) -> &'a AtomicU64 {
         self.at(stripe::CLEARED_REGION)
     }
-    #[inline]
+    #[inline(always)]
     pub fn seen_default(self) -> &'a AtomicU64 {
         self.at(stripe::SEEN_DEFAULT)
     }
-    #[inline]
+    #[inline(always)]
     pub fn cleared_default(self) -> &'a AtomicU64 {
         self.at(stripe::CLEARED_DEFAULT)
     }
@@ -76,7 +81,7 @@ pub(crate) struct Path<'a> {
 impl Path<'_> {
     /// True if the directory still leads here. A link never returns to an old value
     /// while its block serves it: depths only grow, and generations tell the rest.
-    #[inline]
+    #[inline(always)]
     pub fn is_current(&self) -> bool {
         // Acquire: ordered after the loads whose result they confirm, which are Acquire
         // or stand before an acquire fence.
@@ -105,7 +110,7 @@ pub(crate) struct Candidate<'a> {
 
 impl Candidate<'_> {
     /// Copies the value.
-    #[inline]
+    #[inline(always)]
     pub fn copy_value(&self, out: &mut [MaybeUninit<u8>]) {
         let at = self.shape.value_at as usize;
         region::copy_out(&self.words[at / 8..], at % 8, &mut out[..self.meta.value_bytes]);
@@ -120,7 +125,7 @@ impl Candidate<'_> {
         unsafe { out.set_len(bytes) };
     }
 
-    #[inline]
+    #[inline(always)]
     fn has_key(&self, key: &[u8]) -> bool {
         usize::from(self.head.key_bytes) == key.len()
             && region::equals(&self.words[self.shape.key_at as usize / 8..], key)
@@ -151,38 +156,52 @@ pub(crate) enum Manner {
 }
 
 impl<H: Host> Map<H> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stripe(&self, index: u32) -> Stripe<'_> {
-        Stripe(self.region.words(self.geometry.stripe_offset(index)))
+        debug_assert!(index < self.geometry.stripe_count);
+        // SAFETY: R4. The geometry was checked against the region's length, and every
+        // caller's index is below the number of stripes.
+        Stripe(unsafe { self.region.words_unchecked(self.geometry.stripe_offset(index)) })
     }
 
-    #[inline]
-    fn control(&self, offset: u64) -> &AtomicU64 {
-        self.region.word(self.geometry.control_offset + offset)
+    #[inline(always)]
+    fn generation(&self) -> u64 {
+        const { assert!(control::DEFAULT_GENERATION == control::REGION_GENERATION + 8) };
+        // SAFETY: R4. The control area is inside every region of a checked geometry.
+        let [region, default] =
+            unsafe { self.region.words_unchecked::<2>(self.geometry.control_offset + control::REGION_GENERATION) };
+        // Acquire: after the stripe's words, see `is_dead`.
+        region.load(Ordering::Acquire).wrapping_add(default.load(Ordering::Acquire))
     }
 
     /// The directory of a stripe: its link and the offset of its entries. `None` for a
     /// root that no writer makes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn directory(&self, stripe_index: u32) -> Option<(Link, u64)> {
         // Acquire: pairs with the Release that published the directory.
         let root = Link(self.stripe(stripe_index).root().load(Ordering::Acquire));
         if root.0 == 0 {
             return Some((root, self.geometry.stripe_offset(stripe_index) + stripe::DIRECTORY));
         }
+        self.directory_of(root)
+    }
+
+    /// The directory that a root which is not 0 names.
+    #[inline(always)]
+    pub(crate) fn directory_of(&self, root: Link) -> Option<(Link, u64)> {
         let depth = root.depth();
         (depth > stripe::DIRECTORY_DEPTH && depth <= DEPTH_MAX && self.is_readable(root.offset(), 8 << depth))
             .then_some((root, root.offset()))
     }
 
     /// Depth of the directory that a root names.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn directory_depth(root: Link) -> u32 {
         if root.0 == 0 { stripe::DIRECTORY_DEPTH } else { root.depth() }
     }
 
     /// The way to the block of `hash`; `None` where there is no block yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn path(&self, hash: Hash) -> Option<Path<'_>> {
         let stripe_index = hash.stripe(self.geometry.stripe_count);
         let (root, entries) = self.directory(stripe_index)?;
@@ -196,35 +215,57 @@ impl<H: Host> Map<H> {
     }
 
     /// True if a block could stand at `offset`: inside one segment, with memory behind it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_block(&self, offset: u64) -> bool {
         offset.is_multiple_of(64)
-            && self.geometry.segment_of(offset).is_some_and(|segment| {
-                offset + self.geometry.block_bytes()
-                    <= self.geometry.segment_offset(segment) + self.geometry.segment_bytes()
-            })
+            && offset >= self.geometry.segments_offset
+            && self.geometry.block_bytes() <= self.room_after(offset)
             && self.is_readable(offset, self.geometry.block_bytes())
     }
 
+    /// Bytes from `offset`, which is not below the first segment, to its segment's end.
+    #[inline(always)]
+    pub(crate) fn room_after(&self, offset: u64) -> u64 {
+        let segment_bytes = self.geometry.segment_bytes();
+        segment_bytes - ((offset - self.geometry.segments_offset) & (segment_bytes - 1))
+    }
+
     /// Bucket `number` of the block that serves `tag` now: of `block`, or where it moved.
-    #[inline]
-    pub(crate) fn meet(&self, block: u64, mut depth: u32, tag: u64, number: u64) -> Option<Met<'_>> {
-        let mut block = block;
+    #[inline(always)]
+    pub(crate) fn meet(&self, block: u64, depth: u32, tag: u64, number: u64) -> Option<Met<'_>> {
+        let bucket = self.bucket(block, number);
+        // Acquire: before the slots are read; pairs with the Release of every bump
+        // and with the CAS that sets the moved bit. [loom: split]
+        let counter = bucket.counter().load(Ordering::Acquire);
+        if moved(counter) {
+            return self.meet_moved(block, depth, tag, number);
+        }
+        Some(Met { bucket, counter, depth })
+    }
+
+    /// Follows moved bits to the child that serves `tag`. Bounded by the depth.
+    #[cold]
+    #[inline(never)]
+    fn meet_moved(&self, mut block: u64, mut depth: u32, tag: u64, number: u64) -> Option<Met<'_>> {
         loop {
-            let bucket = Bucket(self.region.words(block + block::BUCKETS + block::BUCKET_BYTES * number));
-            // Acquire: before the slots are read; pairs with the Release of every bump
-            // and with the CAS that sets the moved bit. [loom: split]
+            block = self.child(block, depth, tag)?;
+            depth += 1;
+            let bucket = self.bucket(block, number);
+            // Acquire: as in `meet`.
             let counter = bucket.counter().load(Ordering::Acquire);
             if !moved(counter) {
                 return Some(Met { bucket, counter, depth });
             }
-            block = self.child(block, depth, tag)?;
-            depth += 1;
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn bucket(&self, block: u64, number: u64) -> Bucket<'_> {
+        Bucket(self.region.words(block + block::BUCKETS + block::BUCKET_BYTES * number))
+    }
+
     /// The child of a split block that serves `tag`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn child(&self, parent: u64, depth: u32, tag: u64) -> Option<u64> {
         if depth >= DEPTH_MAX {
             return None;
@@ -236,18 +277,18 @@ impl<H: Host> Map<H> {
     }
 
     /// The bytes that `slot` names, if they could be an item.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn candidate(&self, slot: Slot) -> Option<Candidate<'_>> {
         let offset = slot.offset();
-        let segment = self.geometry.segment_of(offset)?;
-        let room = self.geometry.segment_offset(segment) + self.geometry.segment_bytes() - offset;
-        if !self.is_readable(offset, 16.min(room)) || room < 16 {
+        if !self.is_readable(offset, HEAD_BYTES) {
             return None;
         }
+        let room = self.room_after(offset);
+        let segment = ((offset - self.geometry.segments_offset) >> self.geometry.segment_shift) as u32;
         // Relaxed: ordered by the caller's Acquire load of the slot, checked by its re-check.
         let head = Head::from_word(self.region.word(offset).load(Ordering::Relaxed));
         let shape = head.shape()?;
-        if shape.bytes > room && !self.is_run(segment, offset, shape.bytes) {
+        if shape.bytes > room && (room < HEAD_BYTES || !self.is_run(segment, offset, shape.bytes)) {
             return None;
         }
         if !self.is_readable(offset, shape.bytes) {
@@ -279,7 +320,7 @@ impl<H: Host> Map<H> {
 
     /// True if the item expired, or was cleared. Loads clock and generations now: between
     /// the load of the slot and its re-check, which is where the read takes effect.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_dead(&self, meta: &Meta, stripe: Stripe<'_>) -> bool {
         if meta.expires_at_ms != NEVER && self.host.now_ms() >= meta.expires_at_ms {
             return true;
@@ -288,16 +329,19 @@ impl<H: Host> Map<H> {
         // version before the seen generation, and the generation moves before both.
         let seen = stripe.seen_default().load(Ordering::Acquire);
         let cleared = stripe.cleared_default().load(Ordering::Acquire);
-        let generation = self
-            .control(control::REGION_GENERATION)
-            .load(Ordering::Acquire)
-            .wrapping_add(self.control(control::DEFAULT_GENERATION).load(Ordering::Acquire));
+        let generation = self.generation();
         seen != generation || meta.version <= cleared
+    }
+
+    /// Finds `key` without reading its value.
+    #[inline(never)]
+    pub(crate) fn find(&self, hash: Hash, key: &[u8], manner: Manner) -> Result<Option<Found<'_>>> {
+        Ok(self.lookup(hash, key, manner, |_| Ok(()))?.map(|(found, ())| found))
     }
 
     /// Finds `key`, reads it with `read`, and makes sure that what was read is true.
     /// `read` may run several times; only its last result counts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lookup<R>(
         &self,
         hash: Hash,
@@ -326,28 +370,39 @@ impl<H: Host> Map<H> {
         let Some(path) = self.path(hash) else { return Attempt::Miss };
         let tag = hash.tag();
         let buckets = hash.buckets(self.geometry.bucket_shift);
-        for number in buckets {
-            let Some(met) = self.meet(path.entry.offset(), path.entry.depth(), tag, number) else {
-                return if path.is_current() { Attempt::Miss } else { Attempt::Overtaken };
-            };
-            for slot in met.bucket.slots() {
-                // Acquire: pairs with the CAS that published the item. [loom: publish]
-                let word = Slot(slot.load(Ordering::Acquire));
-                if word.tag() != tag || word.0 == 0 {
-                    continue;
-                }
-                match self.examine(&path, &met, slot, word, hash, key, manner, read) {
-                    Examined::Rejected => {}
-                    Examined::Overtaken => return Attempt::Overtaken,
-                    Examined::Hit(found, result) => return Attempt::Hit(found, result),
-                }
+        let [first, second] = buckets.map(|number| self.meet(path.entry.offset(), path.entry.depth(), tag, number));
+        let (Some(first), Some(second)) = (first, second) else {
+            return if path.is_current() { Attempt::Miss } else { Attempt::Overtaken };
+        };
+        // Both buckets are searched without a branch that depends on where the key is: the
+        // processor cannot guess it, and would wait for the line to find out.
+        let mut matches = first.bucket.matches(tag) | second.bucket.matches(tag) << 8;
+        while matches != 0 {
+            let at = matches.trailing_zeros() as usize;
+            matches &= matches - 1;
+            let met = if at < 8 { &first } else { &second };
+            let slot = &met.bucket.0[at & 7];
+            // Acquire: pairs with the CAS that published the item. [loom: publish]
+            let word = Slot(slot.load(Ordering::Acquire));
+            if word.0 == 0 {
+                continue;
             }
-            // Acquire, as in `meet`: the slots did not change while we looked at them.
-            if met.bucket.counter().load(Ordering::Acquire) != met.counter {
+            if word.tag() != tag {
                 return Attempt::Overtaken;
             }
+            match self.examine(&path, met, slot, word, hash, key, manner, read) {
+                Examined::Rejected => {}
+                Examined::Overtaken => return Attempt::Overtaken,
+                Examined::Hit(found, result) => return Attempt::Hit(found, result),
+            }
         }
-        if path.is_current() { Attempt::Miss } else { Attempt::Overtaken }
+        // Acquire, as in `meet`: the slots did not change while we looked at them.
+        let is_unchanged = |met: &Met<'_>| met.bucket.counter().load(Ordering::Acquire) == met.counter;
+        if is_unchanged(&first) && is_unchanged(&second) && path.is_current() {
+            Attempt::Miss
+        } else {
+            Attempt::Overtaken
+        }
     }
 
     #[inline(always)]
@@ -470,8 +525,8 @@ impl<H: Host> Map<H> {
         Examined::Hit(Found { meta, ..found }, result)
     }
 
-    #[inline]
-    fn raise_use(&self, slot: &AtomicU64, word: Slot, manner: Manner) {
+    #[inline(always)]
+    pub(crate) fn raise_use(&self, slot: &AtomicU64, word: Slot, manner: Manner) {
         if manner == Manner::Use && word.uses() < USE_MAX && self.owner.is_some() {
             // CAS both Relaxed: a hint; it changes only the use count of the very word we
             // validated. A failure is somebody else's change, and ignored.

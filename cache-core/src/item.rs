@@ -32,7 +32,7 @@ pub(crate) const CLIENT: u8 = 4;
 /// Item and value start at multiples of 64.
 pub(crate) const ALIGNED: u8 = 16;
 const FORM_SHIFT: u32 = 5;
-const FORM_MASK: u8 = 3 << FORM_SHIFT;
+pub(crate) const FORM_MASK: u8 = 3 << FORM_SHIFT;
 const FLAGS_KNOWN: u8 = EXPIRES | NAMESPACE | CLIENT | ALIGNED | FORM_MASK;
 
 /// The first word of an item.
@@ -68,7 +68,7 @@ impl Head {
     }
 
     /// What the key was, see [`crate::key_form`].
-    #[inline]
+    #[inline(always)]
     pub fn key_form(self) -> u8 {
         (self.flags & FORM_MASK) >> FORM_SHIFT
     }
@@ -78,7 +78,7 @@ impl Head {
         Head { value_bytes: (bytes - 8) as u32, key_bytes: 0, kind: kind::FILLER, flags: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn to_word(self) -> u64 {
         u64::from(self.value_bytes)
             | u64::from(self.key_bytes) << 32
@@ -86,7 +86,7 @@ impl Head {
             | u64::from(self.flags) << 56
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn from_word(word: u64) -> Head {
         Head {
             value_bytes: word as u32,
@@ -97,7 +97,7 @@ impl Head {
     }
 
     /// Where its parts are; `None` if no writer makes such a header.
-    #[inline]
+    #[inline(always)]
     pub fn shape(self) -> Option<Shape> {
         if self.flags & !FLAGS_KNOWN != 0 || self.key_bytes == 0 || self.kind == kind::FILLER {
             return None;

@@ -25,6 +25,7 @@ pub mod testing;
 mod types;
 
 mod blocks;
+mod common;
 mod hash;
 mod index;
 mod item;

@@ -7,6 +7,7 @@
 use parking_lot::Mutex;
 use std::ops::Deref;
 
+use crate::common::{Common, buffer_of};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 use crate::host::Host;
@@ -138,6 +139,29 @@ impl<H: Host> Map<H> {
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
+        let common = self.read_common(hash, key, |meta| buffer_of(destination, meta), manner == Manner::Use);
+        match common {
+            Some(Common::Hit(meta)) => {
+                self.count(Counter::Hits, 1);
+                Ok(Some(meta))
+            }
+            Some(Common::Miss) => {
+                self.count(Counter::Misses, 1);
+                Ok(None)
+            }
+            None => self.get_uncommon(hash, key, destination, manner),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_uncommon<D: Destination + ?Sized>(
+        &self,
+        hash: Hash,
+        key: &[u8],
+        destination: &mut D,
+        manner: Manner,
+    ) -> Result<Option<Meta>> {
         let found = self.lookup(hash, key, manner, |candidate| {
             candidate.copy_value(destination.buffer(&candidate.meta)?);
             Ok(())
@@ -152,7 +176,7 @@ impl<H: Host> Map<H> {
     /// `KeyEmpty`, `KeyTooLong`.
     pub fn meta(&self, key: &[u8]) -> Result<Option<Meta>> {
         let hash = self.hash_key(key)?;
-        Ok(self.lookup(hash, key, Manner::Look, |_| Ok(()))?.map(|(found, ())| found.meta))
+        Ok(self.find(hash, key, Manner::Look)?.map(|found| found.meta))
     }
 
     /// True if `key` is there. Does not count as a use.
@@ -162,7 +186,11 @@ impl<H: Host> Map<H> {
     #[inline]
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         let hash = self.hash_key(key)?;
-        Ok(self.lookup(hash, key, Manner::Look, |_| Ok(()))?.is_some())
+        match self.read_common(hash, key, |_| None, false) {
+            Some(Common::Hit(_)) => Ok(true),
+            Some(Common::Miss) => Ok(false),
+            None => Ok(self.find(hash, key, Manner::Look)?.is_some()),
+        }
     }
 
     /// Lends the value of `key` without copying it. The view stays as it is when the key
@@ -203,8 +231,8 @@ impl<H: Host> Map<H> {
             // scan. One of the two sees the other. [loom: pin]
             fence(Ordering::SeqCst);
             // The same item still, under the pin: another lookup, now of pinned bytes.
-            let again = self.lookup(hash, key, Manner::Use, |_| Ok(()))?;
-            if !again.is_some_and(|(again, ())| again.word.item() == found.word.item() && again.meta == found.meta) {
+            let again = self.find(hash, key, Manner::Use)?;
+            if !again.is_some_and(|again| again.word.item() == found.word.item() && again.meta == found.meta) {
                 continue;
             }
             self.count(Counter::Hits, 1);

@@ -88,16 +88,22 @@ impl<H: Host> Drop for SegmentPin<'_, H> {
 pub(crate) struct Readable {
     bits: Box<[AtomicU64]>,
     shift: u32,
+    /// Bytes of all segments.
+    bytes: u64,
 }
 
 impl Readable {
     pub fn new(geometry: &Geometry) -> Readable {
         let shift = geometry.segment_shift.min(BACK_STEP_BYTES.ilog2());
         let chunks = geometry.data_bytes() >> shift;
-        Readable { bits: (0..chunks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), shift }
+        Readable {
+            bits: (0..chunks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            shift,
+            bytes: geometry.data_bytes(),
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn has(&self, chunk: u64) -> bool {
         // Relaxed: the bit says something about the kernel's state, not about memory.
         self.bits[chunk as usize / 64].load(Ordering::Relaxed) & (1 << (chunk % 64)) != 0
@@ -109,17 +115,23 @@ impl<H: Host> Map<H> {
     /// without a fault that kills. A hole in the file of a full tmpfs cannot.
     #[inline(always)]
     pub(crate) fn is_readable(&self, offset: u64, bytes: u64) -> bool {
-        let Some(first) = offset.checked_sub(self.geometry.segments_offset) else { return false };
-        let Some(last) = first.checked_add(bytes.max(1) - 1) else { return false };
-        if last >= self.geometry.data_bytes() {
+        // Below the first segment wraps around to a number that is too large.
+        let first = offset.wrapping_sub(self.geometry.segments_offset);
+        let Some(end) = first.checked_add(bytes) else { return false };
+        if end > self.readable.bytes {
             return false;
         }
-        let shift = self.readable.shift;
-        (first >> shift..=last >> shift).all(|chunk| self.readable.has(chunk) || self.make_readable(chunk))
+        let (first, last) = (first >> self.readable.shift, (end - 1) >> self.readable.shift);
+        (self.readable.has(first) && (first == last || (first + 1 == last && self.readable.has(last))))
+            || self.make_all_readable(first, last)
     }
 
     #[cold]
     #[inline(never)]
+    fn make_all_readable(&self, first: u64, last: u64) -> bool {
+        (first..=last).all(|chunk| self.readable.has(chunk) || self.make_readable(chunk))
+    }
+
     fn make_readable(&self, chunk: u64) -> bool {
         let shift = self.readable.shift;
         let from_first = chunk << shift;

@@ -18,7 +18,7 @@
 
 use crate::hash::TAG_BITS;
 use crate::layout::block;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 const LOCATION_MASK: u64 = (1 << 40) - 1;
 const USE_SHIFT: u32 = 40;
@@ -45,7 +45,7 @@ impl Slot {
         Slot(tag << TAG_SHIFT | main | uses << USE_SHIFT | (offset / 8))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn tag(self) -> u64 {
         self.0 >> TAG_SHIFT
     }
@@ -54,24 +54,24 @@ impl Slot {
         if self.0 & MAIN != 0 { Queue::Main } else { Queue::Small }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn uses(self) -> u64 {
         (self.0 & USE_MASK) >> USE_SHIFT
     }
 
     /// Offset of the item from the region's start. Not checked.
-    #[inline]
+    #[inline(always)]
     pub fn offset(self) -> u64 {
         (self.0 & LOCATION_MASK) * 8
     }
 
     /// The slot without its use count: what stays the same while it names one item.
-    #[inline]
+    #[inline(always)]
     pub fn item(self) -> u64 {
         self.0 & !USE_MASK
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn used_once_more(self) -> Slot {
         Slot(self.0 + (1 << USE_SHIFT))
     }
@@ -90,12 +90,12 @@ impl Link {
         Link(generation << 48 | u64::from(depth) << 40 | (offset / 8))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn depth(self) -> u32 {
         (self.0 >> 40) as u32 & 0xff
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn offset(self) -> u64 {
         (self.0 & LOCATION_MASK) * 8
     }
@@ -111,14 +111,61 @@ impl Link {
 pub(crate) struct Bucket<'a>(pub &'a [AtomicU64; 8]);
 
 impl<'a> Bucket<'a> {
-    #[inline]
+    #[inline(always)]
     pub fn counter(self) -> &'a AtomicU64 {
         &self.0[0]
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn slots(self) -> &'a [AtomicU64] {
         &self.0[1..]
+    }
+
+    /// A bit for each slot that carries `tag`, by its position in the line (the first slot
+    /// is bit 1). Empty slots carry tag 0. Without a branch; a filter: whoever acts on it
+    /// loads the slot again.
+    #[inline(always)]
+    pub fn matches(self, tag: u64) -> u32 {
+        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+        return self.matches_at_once(tag);
+        #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+        self.matches_one_by_one(tag)
+    }
+
+    #[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
+    fn matches_one_by_one(self, tag: u64) -> u32 {
+        let mut found = 0;
+        for (at, slot) in self.slots().iter().enumerate() {
+            // Acquire: pairs with the CAS that published the item.
+            found |= u32::from(Slot(slot.load(Ordering::Acquire)).tag() == tag) << (at + 1);
+        }
+        found
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    #[inline(always)]
+    fn matches_at_once(self, tag: u64) -> u32 {
+        use std::arch::x86_64::{
+            _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32,
+            _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_ps, _mm_srli_epi32,
+        };
+        // SAFETY: R1, a bucket is one line. SSE2 is part of every x86-64. The loads of the
+        // line are acquire loads, as all loads of this processor are; the fence keeps the
+        // compiler from moving later ones before them.
+        unsafe {
+            let [a, b, c, d] = crate::region::racy::line(self.0.as_ptr().cast());
+            fence(Ordering::Acquire);
+            // The upper half of each word, shifted down to its tag.
+            let upper = |two, other| {
+                let halves = _mm_shuffle_ps::<0b11_01_11_01>(_mm_castsi128_ps(two), _mm_castsi128_ps(other));
+                _mm_srli_epi32::<{ TAG_SHIFT as i32 - 32 }>(_mm_castps_si128(halves))
+            };
+            let tags = _mm_set1_epi32(tag as i32);
+            let (low, high) = (_mm_cmpeq_epi32(upper(a, b), tags), _mm_cmpeq_epi32(upper(c, d), tags));
+            let bytes = _mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128());
+            // Bit 0 is the counter.
+            _mm_movemask_epi8(bytes) as u32 & 0xfe
+        }
     }
 
     /// Replaces what `from` names by `to`, keeping to the rule of every change of a slot:
@@ -146,7 +193,7 @@ impl<'a> Bucket<'a> {
 }
 
 /// True if a bucket's counter says that the bucket moved to the block's children.
-#[inline]
+#[inline(always)]
 pub(crate) fn moved(counter: u64) -> bool {
     counter & block::MOVED != 0
 }
@@ -154,6 +201,24 @@ pub(crate) fn moved(counter: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(not(loom))]
+    #[test]
+    fn both_ways_to_search_a_bucket_find_the_same_slots() {
+        let memory = crate::testing::Memory::new(4096);
+        let region = memory.region();
+        let bucket = Bucket(region.words(64));
+        let mut state = 1u64;
+        for round in 0..20_000u64 {
+            let tag = round % 5 * 0x6_5432;
+            for word in bucket.0 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let slot = if state >> 62 == 0 { tag << TAG_SHIFT | state >> 24 } else { state };
+                word.store(slot, Ordering::Relaxed);
+            }
+            assert_eq!(bucket.matches(tag), bucket.matches_one_by_one(tag));
+        }
+    }
 
     #[test]
     fn the_fields_of_slots_and_links_do_not_overlap() {

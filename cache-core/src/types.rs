@@ -140,7 +140,7 @@ impl Destination for Buffer<'_> {
         let bytes = self
             .0
             .get_mut(..meta.value_bytes)
-            .ok_or(Error::BufferTooSmall { bytes: meta.value_bytes as u64, bytes_given })?;
+            .ok_or_else(|| Error::BufferTooSmall { bytes: meta.value_bytes as u64, bytes_given })?;
         // SAFETY: as for Vec above.
         Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
     }

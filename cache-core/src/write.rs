@@ -150,8 +150,8 @@ impl<H: Host> Map<H> {
     /// The queue a new value goes to: that of the value it replaces; main if its key was
     /// dropped from small not long ago; else small.
     fn queue_for(&self, worker: &Worker<'_>, hash: Hash, key: &[u8]) -> Queue {
-        match self.lookup(hash, key, Manner::Look, |_| Ok(())) {
-            Ok(Some((found, ()))) => found.word.queue(),
+        match self.find(hash, key, Manner::Look) {
+            Ok(Some(found)) => found.word.queue(),
             _ if self.recall(hash) => {
                 worker.count(Counter::GhostHits, 1);
                 Queue::Main
@@ -235,7 +235,7 @@ impl<H: Host> Map<H> {
         let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
         self.catch_up(stripe);
         loop {
-            let there = self.lookup(hash, key, Manner::Dead, |_| Ok(()))?.map(|(found, ())| found);
+            let there = self.find(hash, key, Manner::Dead)?;
             let is_dead = there.as_ref().is_some_and(|found| self.is_dead(&found.meta, stripe));
             let (said, puts) = match decide(there.as_ref().filter(|_| !is_dead)) {
                 Decision::Leave(said) => return Ok(Turn::Done(Done { said, version: 0 })),
@@ -438,8 +438,8 @@ impl<H: Host> Map<H> {
             return Ok(false);
         }
         let held = self.lock_stripe(&worker, hash.stripe(self.geometry.stripe_count), owner, timeout_ns)?;
-        let again = self.lookup(hash, key, Manner::Look, |_| Ok(()))?;
-        let is_there = again.is_some_and(|(again, ())| again.word.item() == found.word.item());
+        let again = self.find(hash, key, Manner::Look)?;
+        let is_there = again.is_some_and(|again| again.word.item() == found.word.item());
         if is_there {
             // Release: the bump before the change, so that a reader of the old expiry that
             // validates by the counter begins again.
