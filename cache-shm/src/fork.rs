@@ -14,6 +14,7 @@
 //!
 //! Must never: be held around user code, or while waiting for another process.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::ptr;
@@ -110,25 +111,26 @@ fn mapped_page() -> Result<&'static Page> {
 extern "C" fn before_fork() {
     // A fork goes on after the wait in any case: what it then risks is documented above.
     if page().instant_lock.lock(INSTANT_LOCK_WAIT).is_ok() {
-        // Relaxed: read by this thread only, in `after_fork_in_parent`.
-        FORK_HOLDS_INSTANT.store(1, Ordering::Relaxed);
+        HOLDS_INSTANT.set(true);
     }
 }
 
-/// 1 while the thread that forks holds the instant lock.
-static FORK_HOLDS_INSTANT: AtomicU32 = AtomicU32::new(0);
+thread_local! {
+    /// True while this thread forks and holds the instant lock.
+    static HOLDS_INSTANT: Cell<bool> = const { Cell::new(false) };
+}
 
 extern "C" fn after_fork_in_parent() {
-    // Relaxed: as in `before_fork`.
-    if FORK_HOLDS_INSTANT.swap(0, Ordering::Relaxed) != 0 {
+    if HOLDS_INSTANT.replace(false) {
         page().instant_lock.unlock();
     }
 }
 
 extern "C" fn after_fork_in_child() {
-    // Relaxed, all: a forked child has one thread. The page was wiped with its locks.
-    FORK_HOLDS_INSTANT.store(0, Ordering::Relaxed);
+    // The page was wiped with its locks.
+    HOLDS_INSTANT.set(false);
     cache_core::participant::after_fork_in_child();
+    // Relaxed: a forked child has one thread.
     SEATS_RESET_EPOCH.store(LAST_EPOCH.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 

@@ -54,6 +54,9 @@
 //! symbols and no second copy of the library, and whole-program optimisation, which
 //! cargo cannot do for a crate that is a shared library as well, stays on for them.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("liveness and fork detection are built on Linux's open-file-description locks and wiped pages");
+
 mod attach;
 mod builder;
 mod cache;

@@ -48,6 +48,14 @@ pub fn hold_with_child(region: Builder, path: &Path) {
     std::mem::forget(cache);
 }
 
+/// Role: holds a view and waits.
+pub fn view(region: Builder) {
+    let cache = region.open().unwrap();
+    let _view = cache.view(b"viewed").unwrap().unwrap();
+    say("pinned");
+    listen();
+}
+
 /// Role: forks children one after the other that attach, write and end in many ways.
 pub fn cycles(region: Builder) {
     for round in 0..1000u32 {
@@ -216,4 +224,24 @@ fn every_slot_taken_is_a_named_error_and_ends_with_the_first_to_leave() {
     let builder = dir.region("a");
     join(fork(move || assert!(builder.open().is_ok())));
     peers.into_iter().for_each(Peer::finish);
+}
+
+#[test]
+fn the_pins_of_a_killed_process_go_with_its_slot() {
+    let dir = Dir::new();
+    let cache = dir.region("a").size(2 << 20).create().unwrap();
+    cache.set(b"viewed", &[1; 8000]).unwrap();
+    let mut viewer = Peer::start("view", &dir, "a");
+    assert_eq!(viewer.hear(), "pinned");
+    for number in 0..2000u32 {
+        cache.set(&number.to_le_bytes(), &[2; 4000]).unwrap();
+    }
+    assert_eq!(cache.stats().unwrap().pins, 1, "the viewer lives");
+    viewer.kill();
+    let mut next = Peer::start("attach", &dir, "a");
+    assert_eq!(next.hear(), "attached");
+    let stats = cache.stats().unwrap();
+    assert_eq!((stats.pins, stats.participants), (0, 2), "who takes the slot cleans it first");
+    next.finish();
+    assert!(cache.validate().unwrap().is_clean());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cache_shm::{Cache, Clock, Error};
 
-use crate::support::{Dir, Peer};
+use crate::support::Dir;
 
 fn gone(dir: &Dir, name: &str) -> Error {
     Error::Gone { path: dir.file(name) }
@@ -13,9 +13,6 @@ fn gone(dir: &Dir, name: &str) -> Error {
 #[test]
 fn a_destroyed_region_is_gone_on_the_next_write_and_the_handle_attaches_anew() {
     let dir = Dir::new();
-    let mut peer = Peer::start("attach", &dir, "a");
-    drop(peer_region(&dir));
-    assert_eq!(peer.hear(), "attached");
     let cache = dir.region("a").size(1 << 20).open_or_create().unwrap();
     cache.set(b"k", b"old").unwrap();
     Cache::destroy_name("a", Some(dir.path())).unwrap();
@@ -26,12 +23,6 @@ fn a_destroyed_region_is_gone_on_the_next_write_and_the_handle_attaches_anew() {
     assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
     let other = dir.region("a").open().unwrap();
     assert_eq!(other.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
-    peer.finish();
-}
-
-/// Made before the peer asks for it: the peer only attaches.
-fn peer_region(dir: &Dir) -> Cache {
-    dir.region("a").size(1 << 20).open_or_create().unwrap()
 }
 
 #[test]

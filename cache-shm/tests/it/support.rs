@@ -250,6 +250,7 @@ fn peer() {
         "attach" => crate::death::attach(&region(&argument)),
         "hold" => crate::death::hold(region(&argument), &dir.join(&argument)),
         "hold_with_child" => crate::death::hold_with_child(region(&argument), &dir.join(&argument)),
+        "view" => crate::death::view(region(&argument)),
         "cycles" => crate::death::cycles(region(&argument)),
         "write_values" => crate::consistency::write_values(region("torn"), &argument),
         "read_values" => crate::consistency::read_values(region("torn")),
