@@ -13,7 +13,7 @@
 use crate::hash::{Hash, prefix};
 use crate::host::Host;
 use crate::item::{EXPIRES, FORM_MASK, HEAD_BYTES, Head};
-use crate::layout::{COPY_BYTES_MAX, block, stripe};
+use crate::layout::{COPY_BYTES_MAX, LINE_BYTES, block, stripe};
 use crate::map::Map;
 use crate::region;
 use crate::slot::{Bucket, Link, Slot, USE_MAX, moved};
@@ -51,16 +51,17 @@ impl<H: Host> Map<H> {
             self.region.word(entries + 8 * prefix(tag, link.depth()))
         };
         let entry = entry_word.load(Ordering::Acquire);
-        let at = Link(entry).offset();
-        if !self.is_block(at) {
+        // Only the two lines that are read are checked, each inside one known chunk; a block
+        // that does not stand on a line is not one.
+        let block = Link(entry).offset() & !(LINE_BYTES - 1);
+        let [first, second] = hash
+            .buckets(self.geometry.bucket_shift)
+            .map(|number| block + block::BUCKETS + block::BUCKET_BYTES * number);
+        if !self.is_known(first) || !self.is_known(second) {
             return None;
         }
-        let [first, second] = hash.buckets(self.geometry.bucket_shift);
-        // SAFETY: R4. `is_block` checked the block's whole length, aligned to a line, and a
-        // bucket number is below the number of buckets.
-        let [first, second] = [first, second].map(|number| unsafe {
-            Bucket(self.region.words_unchecked(at + block::BUCKETS + block::BUCKET_BYTES * number))
-        });
+        // SAFETY: R4. Both lines are inside chunks of the region that are readable.
+        let [first, second] = [first, second].map(|line| unsafe { Bucket(self.region.words_unchecked(line)) });
         let counters = [first.counter().load(Ordering::Acquire), second.counter().load(Ordering::Acquire)];
         if moved(counters[0] | counters[1]) {
             return None;
@@ -82,31 +83,30 @@ impl<H: Host> Map<H> {
         let slot = &bucket.0[number & 7];
         let word = Slot(slot.load(Ordering::Acquire));
         let offset = word.offset();
-        if word.tag() != tag || !self.is_readable(offset, HEAD_BYTES) {
+        if word.tag() != tag || !self.is_known(offset) {
             return None;
         }
-        // SAFETY: R4. `is_readable` checked sixteen bytes, a multiple of 8 from the start.
+        // SAFETY: R4. The word's chunk is readable, and chunks are whole words.
         // Relaxed: ordered by the load of the slot, checked by its re-check.
-        let [head, version] = unsafe { self.region.words_unchecked::<2>(offset) };
-        let (head, version) = (head.load(Ordering::Relaxed), version.load(Ordering::Relaxed));
+        let head = unsafe { self.region.words_unchecked::<1>(offset) }[0].load(Ordering::Relaxed);
         let value_bytes = head as u32 as usize;
         let expires = (head >> 56) as u8 & EXPIRES != 0;
         let key_at = HEAD_BYTES + 8 * u64::from(expires);
         let bytes = (key_at + key.len() as u64 + value_bytes as u64).next_multiple_of(8);
         if (head >> 32) & HEAD_MASK != key.len() as u64
             || value_bytes > COPY_BYTES_MAX
-            || bytes > self.room_after(offset)
-            || !self.is_readable(offset, bytes)
+            || !self.is_known_to(offset, offset + bytes - 1)
         {
             return None;
         }
-        // SAFETY: R4. `is_readable` checked this length.
+        // SAFETY: R4. First and last byte are in readable chunks that touch.
         let words = unsafe { self.region.slice_unchecked(offset, bytes as usize / 8) };
         let key_at = key_at as usize;
         if !region::equals(&words[key_at / 8..], key) {
             return None;
         }
         let expires_at_ms = if expires { words[2].load(Ordering::Relaxed) } else { NEVER };
+        let version = words[1].load(Ordering::Relaxed);
         let parsed = Head::from_word(head);
         let meta = Meta {
             value_bytes,

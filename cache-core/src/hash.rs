@@ -3,7 +3,7 @@
 //! ```text
 //! 63       54 53                     33 32      14 13      8 7   6 5       0
 //! +----------+-------------------------+----------+---------+-----+---------+
-//! | stripe   | tag (directory first)   | (unused) | side 1  |     | side 0  |
+//! | stripe   | tag (directory first)   | ghost    | distance|     | first   |
 //! +----------+-------------------------+----------+---------+-----+---------+
 //! ```
 //!
@@ -51,12 +51,12 @@ impl Hash {
         (self.0 >> 33) & ((1 << TAG_BITS) - 1)
     }
 
-    /// The two candidate buckets; never the same one.
+    /// The two candidate buckets: one, and one at an odd distance from it.
     #[inline(always)]
     pub fn buckets(self, bucket_shift: u32) -> [u64; 2] {
         let mask = (1 << bucket_shift) - 1;
-        let (first, second) = (self.0 & mask, (self.0 >> 8) & mask);
-        [first, if second == first { second ^ 1 } else { second }]
+        let first = self.0 & mask;
+        [first, first ^ ((self.0 >> 8) & mask | 1)]
     }
 }
 

@@ -218,16 +218,15 @@ impl<H: Host> Map<H> {
     #[inline(always)]
     pub(crate) fn is_block(&self, offset: u64) -> bool {
         offset.is_multiple_of(64)
-            && offset >= self.geometry.segments_offset
-            && self.geometry.block_bytes() <= self.room_after(offset)
-            && self.is_readable(offset, self.geometry.block_bytes())
+            && self.block_bytes <= self.room_after(offset)
+            && self.is_readable(offset, self.block_bytes)
     }
 
-    /// Bytes from `offset`, which is not below the first segment, to its segment's end.
+    /// Bytes from `offset` to its segment's end, if it is in a segment.
     #[inline(always)]
     pub(crate) fn room_after(&self, offset: u64) -> u64 {
-        let segment_bytes = self.geometry.segment_bytes();
-        segment_bytes - ((offset - self.geometry.segments_offset) & (segment_bytes - 1))
+        let mask = self.segment_mask;
+        mask + 1 - (offset.wrapping_sub(self.geometry.segments_offset) & mask)
     }
 
     /// Bucket `number` of the block that serves `tag` now: of `block`, or where it moved.

@@ -30,6 +30,11 @@ pub struct Map<H: Host> {
     pub(crate) region: Region,
     pub(crate) geometry: Geometry,
     pub(crate) owner: Option<Owner>,
+    /// Numbers that every read needs, derived from the geometry.
+    pub(crate) block_bytes: u64,
+    pub(crate) segment_mask: u64,
+    /// Offset of this participant's workers.
+    workers_offset: u64,
     pub(crate) host: H,
     pub(crate) hasher: Hasher,
     pub(crate) readable: Readable,
@@ -54,6 +59,9 @@ impl<H: Host> Map<H> {
     pub fn new(region: Region, geometry: Geometry, owner: Option<Owner>, host: H) -> Map<H> {
         Map {
             hasher: Hasher::new(geometry.seed),
+            block_bytes: geometry.block_bytes(),
+            segment_mask: geometry.segment_bytes() - 1,
+            workers_offset: geometry.participant_offset(owner.map_or(0, Owner::index)) + slot_at::WORKERS,
             readable: Readable::new(&geometry),
             read_pins: ReadPins::new(),
             shared_worker: Mutex::new(()),
@@ -94,8 +102,8 @@ impl<H: Host> Map<H> {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter, count: u64) {
-        if let Some(owner) = self.owner {
-            participant::count_read(&self.region, &self.geometry, owner.index(), counter, count);
+        if self.owner.is_some() {
+            participant::count_read(&self.region, self.workers_offset, counter, count);
         }
     }
 

@@ -263,13 +263,9 @@ pub(crate) struct Worker<'a> {
 
 /// A counter of this thread, without the right to pin. For readers.
 #[inline]
-pub(crate) fn count_read(region: &Region, geometry: &Geometry, slot: u32, counter: Counter, count: u64) {
+pub(crate) fn count_read(region: &Region, workers_offset: u64, counter: Counter, count: u64) {
     let worker = thread_worker();
-    let offset = geometry.participant_offset(slot)
-        + at::WORKERS
-        + at::WORKER_BYTES * u64::from(worker)
-        + at::WORKER_COUNTERS
-        + 8 * counter as u64;
+    let offset = workers_offset + at::WORKER_BYTES * u64::from(worker) + at::WORKER_COUNTERS + 8 * counter as u64;
     add(region.word(offset), count, worker != SHARED);
 }
 

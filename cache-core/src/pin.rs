@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::layout::{Geometry, participant as at};
 use crate::map::Map;
 use crate::segment::BACK_STEP_BYTES;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, ProcessU8};
 
 /// Which segments this process pins, and how often.
 pub(crate) struct ReadPins(Mutex<[(u32, u32); at::READ_PIN_COUNT as usize]>);
@@ -83,30 +83,25 @@ impl<H: Host> Drop for SegmentPin<'_, H> {
     }
 }
 
-/// What this process knows to have memory behind it: a bit for each step in which
+/// What this process knows to have memory behind it: a mark for each step in which
 /// segments are backed.
 pub(crate) struct Readable {
-    bits: Box<[AtomicU64]>,
+    marks: Box<[ProcessU8]>,
     shift: u32,
-    /// Bytes of all segments.
-    bytes: u64,
 }
 
 impl Readable {
     pub fn new(geometry: &Geometry) -> Readable {
         let shift = geometry.segment_shift.min(BACK_STEP_BYTES.ilog2());
         let chunks = geometry.data_bytes() >> shift;
-        Readable {
-            bits: (0..chunks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
-            shift,
-            bytes: geometry.data_bytes(),
-        }
+        Readable { marks: (0..chunks).map(|_| ProcessU8::new(0)).collect(), shift }
     }
 
+    /// False also for a chunk outside the segments.
     #[inline(always)]
     fn has(&self, chunk: u64) -> bool {
-        // Relaxed: the bit says something about the kernel's state, not about memory.
-        self.bits[chunk as usize / 64].load(Ordering::Relaxed) & (1 << (chunk % 64)) != 0
+        // Relaxed: the mark says something about the kernel's state, not about memory.
+        self.marks.get(chunk as usize).is_some_and(|mark| mark.load(Ordering::Relaxed) != 0)
     }
 }
 
@@ -117,19 +112,36 @@ impl<H: Host> Map<H> {
     pub(crate) fn is_readable(&self, offset: u64, bytes: u64) -> bool {
         // Below the first segment wraps around to a number that is too large.
         let first = offset.wrapping_sub(self.geometry.segments_offset);
-        let Some(end) = first.checked_add(bytes) else { return false };
-        if end > self.readable.bytes {
-            return false;
-        }
-        let (first, last) = (first >> self.readable.shift, (end - 1) >> self.readable.shift);
-        (self.readable.has(first) && (first == last || (first + 1 == last && self.readable.has(last))))
-            || self.make_all_readable(first, last)
+        let last = first.wrapping_add(bytes.wrapping_sub(1));
+        let (first_chunk, last_chunk) = (first >> self.readable.shift, last >> self.readable.shift);
+        let is_known = self.readable.has(first_chunk) && (last_chunk == first_chunk || self.readable.has(last_chunk));
+        // What lies between two known chunks that do not touch is asked for.
+        (is_known && last_chunk.wrapping_sub(first_chunk) <= 1) || self.make_all_readable(first, bytes)
+    }
+
+    /// True if the word at `offset` is known to be readable. Asks nobody.
+    #[inline(always)]
+    pub(crate) fn is_known(&self, offset: u64) -> bool {
+        self.readable.has(offset.wrapping_sub(self.geometry.segments_offset) >> self.readable.shift)
+    }
+
+    /// True if everything from `offset`, which is known to be readable, to `last` is.
+    /// False also where that spans more than two chunks.
+    #[inline(always)]
+    pub(crate) fn is_known_to(&self, offset: u64, last: u64) -> bool {
+        let chunk = |at: u64| (at - self.geometry.segments_offset) >> self.readable.shift;
+        let (first, last) = (chunk(offset), chunk(last));
+        last == first || (last == first + 1 && self.readable.has(last))
     }
 
     #[cold]
     #[inline(never)]
-    fn make_all_readable(&self, first: u64, last: u64) -> bool {
-        (first..=last).all(|chunk| self.readable.has(chunk) || self.make_readable(chunk))
+    fn make_all_readable(&self, first: u64, bytes: u64) -> bool {
+        let Some(end) = first.checked_add(bytes.max(1)).filter(|end| *end <= self.geometry.data_bytes()) else {
+            return false;
+        };
+        let shift = self.readable.shift;
+        (first >> shift..=(end - 1) >> shift).all(|chunk| self.readable.has(chunk) || self.make_readable(chunk))
     }
 
     fn make_readable(&self, chunk: u64) -> bool {
@@ -144,7 +156,7 @@ impl<H: Host> Map<H> {
             return false;
         }
         // Relaxed: see `has`.
-        self.readable.bits[chunk as usize / 64].fetch_or(1 << (chunk % 64), Ordering::Relaxed);
+        self.readable.marks[chunk as usize].store(1, Ordering::Relaxed);
         true
     }
 }

@@ -263,14 +263,26 @@ pub(crate) mod racy {
                     copy_8(from, to);
                     copy_8(from.add(bytes - 8), to.add(bytes - 8));
                 }
-                16..STRING_BYTES_MIN => {
-                    let last = bytes - 16;
+                16..=32 => {
+                    copy_16(from, to);
+                    copy_16(from.add(bytes - 16), to.add(bytes - 16));
+                }
+                33..=64 => {
+                    copy_32(from, to);
+                    copy_32(from.add(bytes - 32), to.add(bytes - 32));
+                }
+                65..=128 => {
+                    copy_64(from, to);
+                    copy_64(from.add(bytes - 64), to.add(bytes - 64));
+                }
+                129..STRING_BYTES_MIN => {
+                    let last = bytes - 64;
                     let mut at = 0;
                     while at < last {
-                        copy_16(from.add(at), to.add(at));
-                        at += 16;
+                        copy_64(from.add(at), to.add(at));
+                        at += 64;
                     }
-                    copy_16(from.add(last), to.add(last));
+                    copy_64(from.add(last), to.add(last));
                 }
                 _ => asm!(
                     "rep movsb",
@@ -300,7 +312,28 @@ pub(crate) mod racy {
     copy!(copy_byte, reg_byte, "", "mov");
     copy!(copy_4, reg, ":e", "mov");
     copy!(copy_8, reg, ":r", "mov");
-    copy!(copy_16, xmm_reg, "", "movups");
+
+    /// Sixteen bytes at several offsets, in one piece of assembly.
+    macro_rules! copy_blocks {
+        ($name:ident, $($offset:literal $register:ident),*) => {
+            #[inline(always)]
+            unsafe fn $name(from: *const u8, to: *mut u8) {
+                // SAFETY: as many bytes as the name says are there, by the caller.
+                unsafe {
+                    asm!(
+                        $(concat!("movups {", stringify!($register), "}, [{from} + ", $offset, "]"),)*
+                        $(concat!("movups [{to} + ", $offset, "], {", stringify!($register), "}"),)*
+                        from = in(reg) from, to = in(reg) to,
+                        $($register = out(xmm_reg) _,)*
+                        options(nostack, preserves_flags)
+                    );
+                }
+            }
+        };
+    }
+    copy_blocks!(copy_16, 0 a);
+    copy_blocks!(copy_32, 0 a, 16 b);
+    copy_blocks!(copy_64, 0 a, 16 b, 32 c, 48 d);
 
     /// The eight words of a line, two by two.
     ///

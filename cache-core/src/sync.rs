@@ -19,3 +19,5 @@ pub fn spin_loop() {
 
 /// An atomic of this process alone, which no model swaps.
 pub(crate) type ProcessU32 = std::sync::atomic::AtomicU32;
+/// The same, a byte wide.
+pub(crate) type ProcessU8 = std::sync::atomic::AtomicU8;
