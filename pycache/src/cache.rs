@@ -2,7 +2,8 @@
 //!
 //! Owns: one handle on a region, and what the constructor was told. Each method turns
 //! its arguments into bytes, calls the operation of the same name, and turns the outcome
-//! into objects.
+//! into objects; what several of them share is in [`crate::operations`]. The file is long
+//! because a Python class is one block of methods, and their docstrings are the manual.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -10,20 +11,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_shm::{Error, Meta, NEVER, WriteOptions};
+use cache_shm::{Error, Meta};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
-use pyo3::{ffi, intern};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
 use crate::iterate::{CacheIterator, What};
 use crate::key::{self, Key, Scratch};
 use crate::open::{self, Options};
-use crate::value::{self, Payload, Receiver};
-use crate::wait::{self, DETACH_BYTES};
 
 /// A cache in shared memory, the same one in every process that opens its name.
 ///
@@ -58,10 +57,10 @@ use crate::wait::{self, DETACH_BYTES};
 /// >>> cache.destroy()
 #[pyclass(frozen, subclass, weakref, mapping, module = "pycache")]
 pub(crate) struct Cache {
-    handle: cache_shm::Cache,
-    options: Options,
+    pub handle: cache_shm::Cache,
+    pub options: Options,
     /// Most bytes that a value can have in this region.
-    value_bytes_max: u64,
+    pub value_bytes_max: u64,
     /// What `==` and `hash` go by: the region's file, or a number for a private one.
     identity: Identity,
 }
@@ -79,216 +78,6 @@ impl Identity {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         // Relaxed: only a number that nobody else gets.
         Identity::Private(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl Cache {
-    pub fn handle(&self) -> &cache_shm::Cache {
-        &self.handle
-    }
-
-    fn raise(py: Python<'_>) -> impl FnOnce(Error) -> PyErr {
-        move |error| errors::exception(py, &error)
-    }
-
-    /// The value under `key`, copied out and decoded.
-    #[inline]
-    pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut receiver = Receiver::new(py, DETACH_BYTES);
-        match self.handle.map().and_then(|map| map.get(key, &mut receiver)) {
-            Ok(Some(_)) => receiver.finish(self.options.serializer).map(Some),
-            Ok(None) => Ok(None),
-            Err(_) if receiver.too_large() => self.lookup_large(py, key),
-            Err(error) => Err(errors::exception(py, &error)),
-        }
-    }
-
-    /// The same, without counting as a use of the key: for walks over the whole cache.
-    pub fn look<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut receiver = Receiver::new(py, usize::MAX);
-        let found = self.handle.map().and_then(|map| map.peek(key, &mut receiver)).map_err(Self::raise(py))?;
-        found.map(|_| receiver.finish(self.options.serializer)).transpose()
-    }
-
-    /// As `lookup` for a value that is long to copy: other threads run meanwhile.
-    #[cold]
-    fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let view = match self.handle.view(key) {
-            Ok(Some(view)) => view,
-            Ok(None) => return Ok(None),
-            // Without a pin the copy cannot be left alone with the value.
-            Err(Error::PinsFull { .. } | Error::ReadOnly) => {
-                let mut receiver = Receiver::new(py, usize::MAX);
-                let found = self.handle.get_into(key, &mut receiver).map_err(Self::raise(py))?;
-                return found.map(|_| receiver.finish(self.options.serializer)).transpose();
-            }
-            Err(error) => return Err(errors::exception(py, &error)),
-        };
-        let kind = view.meta().kind;
-        let bytes: &[u8] = &view;
-        // SAFETY: makes a new bytes object of so many bytes that are not yet written.
-        let object = unsafe {
-            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), bytes.len() as ffi::Py_ssize_t);
-            Bound::from_owned_ptr_or_err(py, object)?
-        };
-        // SAFETY: the object was just made of that length, and nobody else has seen it.
-        let space = unsafe {
-            let data = ffi::PyBytes_AS_STRING(object.as_ptr()).cast_mut();
-            std::slice::from_raw_parts_mut(data.cast::<u8>(), bytes.len())
-        };
-        py.detach(|| space.copy_from_slice(bytes));
-        drop(view);
-        let object = object.cast_into::<PyBytes>()?;
-        match kind {
-            cache_shm::kind::BYTES => Ok(Some(object.into_any())),
-            _ => value::decode(py, kind, object.as_bytes(), self.options.serializer).map(Some),
-        }
-    }
-
-    /// Kind and bytes of a value, checked against what fits the region.
-    #[inline]
-    fn encode<'a, 'py>(&self, object: &'a Bound<'py, PyAny>) -> PyResult<(u8, Payload<'a, 'py>)> {
-        value::encode(object, self.options.serializer, self.value_bytes_max)
-    }
-
-    /// The moment of expiry that `ttl` means now.
-    #[inline]
-    fn expires_at(&self, py: Python<'_>, ttl: Ttl) -> PyResult<u64> {
-        match if ttl == Ttl::Unset { self.options.ttl } else { ttl } {
-            Ttl::For(ttl) => self.handle.expiry(ttl).map_err(Self::raise(py)),
-            Ttl::Past => Ok(0),
-            Ttl::Never | Ttl::Unset => Ok(NEVER),
-        }
-    }
-
-    #[inline]
-    fn write<T, F>(&self, py: Python<'_>, copied_bytes: usize, operation: F) -> PyResult<T>
-    where
-        T: Send,
-        F: Fn(&cache_shm::Map<cache_shm::Os>, u64) -> cache_shm::Result<T> + Sync,
-    {
-        wait::write(py, &self.handle, self.options.timeout, copied_bytes, operation)
-    }
-
-    #[inline]
-    fn store<T, F>(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl, operation: F) -> PyResult<T>
-    where
-        T: Send,
-        F: Fn(&cache_shm::Map<cache_shm::Os>, &[u8], &[u8], &WriteOptions) -> cache_shm::Result<T> + Sync,
-    {
-        let mut scratch = Scratch::new();
-        let key = Key::of(key, &mut scratch)?;
-        let (kind, payload) = self.encode(value)?;
-        let bytes = payload.bytes();
-        let options = WriteOptions {
-            kind,
-            key_form: key.form,
-            expires_at_ms: self.expires_at(value.py(), ttl)?,
-            ..WriteOptions::default()
-        };
-        self.write(value.py(), bytes.len(), |map, timeout_ns| {
-            operation(map, key.bytes, bytes, &WriteOptions { timeout_ns, ..options })
-        })
-    }
-
-    /// Decodes a value that a write operation copied out.
-    fn taken<'py>(&self, py: Python<'py>, meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        value::decode(py, meta.kind, bytes, self.options.serializer)
-    }
-
-    /// Stores `value` unless the key is there; what is there otherwise.
-    fn get_or_add<'py>(
-        &self,
-        key: &Bound<'py, PyAny>,
-        value: &Bound<'py, PyAny>,
-        ttl: Ttl,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let there = self.store(key, value, ttl, |map, key, value, options| {
-            let mut copy = Vec::new();
-            Ok(map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)))
-        })?;
-        there.map(|(meta, copy)| self.taken(value.py(), &meta, &copy)).transpose()
-    }
-
-    fn pop_bytes(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<(Meta, Vec<u8>)>> {
-        self.write(py, 0, |map, timeout_ns| {
-            let mut copy = Vec::new();
-            Ok(map.take(key, timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
-        })
-    }
-
-    /// Adds `delta`; `default` stands for the value of a missing key.
-    fn add_number(&self, key: &Bound<'_, PyAny>, delta: i64, default: Option<i64>) -> PyResult<i64> {
-        let mut scratch = Scratch::new();
-        let bytes = Key::of(key, &mut scratch)?;
-        let options = WriteOptions {
-            key_form: bytes.form,
-            expires_at_ms: self.expires_at(key.py(), Ttl::Unset)?,
-            ..WriteOptions::default()
-        };
-        let sum = self.write(key.py(), 0, |map, timeout_ns| {
-            map.incr(bytes.bytes, delta, default, &WriteOptions { timeout_ns, ..options })
-        })?;
-        sum.ok_or_else(|| key::missing(key))
-    }
-
-    /// Stores many; the index of each that failed, with its error.
-    fn store_many(
-        &self,
-        py: Python<'_>,
-        items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
-        ttl: Ttl,
-    ) -> PyResult<Vec<(usize, Error)>> {
-        let expires_at_ms = self.expires_at(py, ttl)?;
-        let mut scratches: Vec<Scratch> = items.iter().map(|_| Scratch::new()).collect();
-        let mut encoded = Vec::with_capacity(items.len());
-        let mut total = 0;
-        for ((key, value), scratch) in items.iter().zip(&mut scratches) {
-            let key = Key::of(key, scratch)?;
-            let (kind, payload) = self.encode(value)?;
-            total += payload.bytes().len();
-            encoded.push((key, kind, payload));
-        }
-        let writes: Vec<(&[u8], &[u8], WriteOptions)> = encoded
-            .iter()
-            .map(|(key, kind, payload)| {
-                let (kind, key_form) = (*kind, key.form);
-                let options = WriteOptions { kind, key_form, expires_at_ms, timeout_ns: 0, ..WriteOptions::default() };
-                (key.bytes, payload.bytes(), options)
-            })
-            .collect();
-        let map = self.handle.writer().map_err(Self::raise(py))?;
-        let mut failed = Vec::new();
-        let mut run = || map.set_many(&writes, &mut |index, error| failed.push((index, error)));
-        if total < DETACH_BYTES {
-            run()
-        } else {
-            py.detach(run)
-        };
-        // Those that met a busy stripe are written one by one, each with its own deadline.
-        let mut remaining = Vec::new();
-        for (index, error) in failed {
-            if !matches!(error, Error::Busy { .. }) {
-                remaining.push((index, error));
-                continue;
-            }
-            let (key, value, options) = &writes[index];
-            let retried = self.write(py, value.len(), |map, timeout_ns| {
-                match map.set(key, value, &WriteOptions { timeout_ns, ..*options }) {
-                    Err(Error::Busy { waited_ms }) => Err(Error::Busy { waited_ms }),
-                    outcome => Ok(outcome.err()),
-                }
-            });
-            match retried {
-                Ok(None) => {}
-                Ok(Some(error)) => remaining.push((index, error)),
-                Err(error) if error.is_instance_of::<pyo3::exceptions::PyTimeoutError>(py) => {
-                    remaining.push((index, Error::Busy { waited_ms: self.options.timeout.as_millis() as u64 }));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(remaining)
     }
 }
 
@@ -483,7 +272,7 @@ impl Cache {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?.bytes;
         let left = self.handle.ttl(bytes).map_err(Self::raise(key.py()))?.ok_or_else(|| key::missing(key))?;
-        Ok((left != Duration::MAX).then(|| left.as_secs_f64()))
+        Ok((left != Duration::MAX).then_some(left.as_secs_f64()))
     }
 
     /// Adds `delta` to the integer under `key` and returns the sum, in one step.
@@ -832,6 +621,7 @@ impl Cache {
         class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))
     }
 
+    #[expect(clippy::type_complexity, reason = "a function and its arguments, as pickle wants them")]
     fn __reduce__<'py>(
         this: &Bound<'py, Self>,
     ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyDict>))> {

@@ -96,8 +96,7 @@ fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
         return Ok(bytes);
     }
     let mut count: ffi::Py_ssize_t = 0;
-    // SAFETY: `text` is a str and the interpreter attached. The bytes belong to the
-    // object, which `text` keeps alive, and never change.
+    // SAFETY: Y1, Y3: a str. Y2: the bytes belong to it and never change.
     unsafe {
         let data = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &mut count);
         if data.is_null() {

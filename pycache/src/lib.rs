@@ -4,8 +4,9 @@
 //! become Python objects. Nothing here decides what is stored, kept or found.
 //!
 //! Reading order: [`key`] and [`value`] say what objects are as bytes, [`wait`] how a
-//! write waits, [`cache`] what users call, [`open`] and [`arguments`] what they may say,
-//! [`iterate`] and [`errors`] what they get back.
+//! write waits, [`operations`] and [`cache`] what users call, [`open`] and [`arguments`]
+//! what they may say, [`iterate`] and [`errors`] what they get back. The rules that
+//! unsafe code cites are in [`safety`].
 
 mod arguments;
 mod cache;
@@ -13,6 +14,8 @@ mod errors;
 mod iterate;
 mod key;
 mod open;
+mod operations;
+mod safety;
 mod value;
 mod wait;
 

@@ -257,7 +257,7 @@ pub(crate) fn int_from_text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Opti
     if bytes.len() <= 18 {
         let magnitude = digits.iter().fold(0i64, |number, &digit| number * 10 + i64::from(digit - b'0'));
         let number = if digits.len() < bytes.len() { -magnitude } else { magnitude };
-        // SAFETY: the interpreter is attached; the result is a new reference or an error.
+        // SAFETY: Y1; Y5: the result is a new reference or an error.
         return unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromLongLong(number)) }.map(Some);
     }
     let class = py.get_type::<PyInt>();

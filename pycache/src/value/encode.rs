@@ -154,14 +154,14 @@ impl Encoder {
         let mut seen = 0;
         loop {
             let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-            // SAFETY: the dict is alive and the interpreter attached; PyDict_Next
-            // checks its position against the dict at every step.
+            // SAFETY: Y1, Y2, Y3: a dict; PyDict_Next checks its position against the dict
+            // at every step.
             let more = unsafe { ffi::PyDict_Next(dict.as_ptr(), &mut position, &mut key, &mut value) };
             if more == 0 {
                 break;
             }
-            // SAFETY: PyDict_Next lent two objects that are alive now; from_borrowed_ptr
-            // takes references of our own before anything else runs.
+            // SAFETY: Y1: PyDict_Next lent two objects that are alive now; references of our
+            // own (Y2) are taken before anything else runs.
             let (key, value) = unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
             self.put(&key, depth)?;
             self.put(&value, depth)?;
@@ -224,7 +224,7 @@ impl Encoder {
 #[inline]
 pub(crate) fn small_int(int: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     let mut overflow = 0;
-    // SAFETY: `int` is an int and the interpreter attached.
+    // SAFETY: Y1, Y2, Y3: the callers checked that it is an int.
     let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &mut overflow) };
     if overflow != 0 {
         return Ok(None);
@@ -249,8 +249,7 @@ pub(crate) fn utf8<'a, 'py>(text: &'a Bound<'py, PyString>) -> PyResult<Utf8<'a,
     if let Some(bytes) = ascii(text) {
         return Ok(Utf8::Borrowed(bytes));
     }
-    // SAFETY: `text` is a str and the interpreter attached; the result is a new bytes
-    // object or an error.
+    // SAFETY: Y1, Y2, Y3: a str; Y5: the result is a new bytes object or an error.
     unsafe {
         let bytes = Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsUTF8String(text.as_ptr()))?;
         Ok(Utf8::Owned(bytes.cast_into_unchecked::<PyBytes>()))
@@ -261,9 +260,9 @@ pub(crate) fn utf8<'a, 'py>(text: &'a Bound<'py, PyString>) -> PyResult<Utf8<'a,
 #[inline]
 pub(crate) fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     let object = text.as_ptr();
-    // SAFETY: `object` is a str (ready, as every str is from 3.12 on and every str
-    // that left C code is before); a compact ASCII str holds its characters as bytes
-    // behind its header for as long as it lives, and `text` keeps it alive.
+    // SAFETY: Y1, Y3: a str (ready, as every str is from 3.12 on and every str that left C
+    // code is before). Y2: a compact ASCII str holds its characters as bytes behind its
+    // header for as long as it lives.
     unsafe {
         if ffi::PyUnicode_IS_COMPACT_ASCII(object) == 0 {
             return None;

@@ -189,7 +189,7 @@ pub(crate) fn decode<'py>(
         },
         kind::INT => {
             let number = i64::from_le_bytes(number()?);
-            // SAFETY: the interpreter is attached; the result is a new reference or an error.
+            // SAFETY: Y1; Y5: the result is a new reference or an error.
             unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromLongLong(number)) }
         }
         kind::FLOAT => Ok(PyFloat::new(py, f64::from_le_bytes(number()?)).into_any()),

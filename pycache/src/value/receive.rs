@@ -56,7 +56,7 @@ impl<'py> Receiver<'py> {
         if self.value_bytes > INLINE_BYTES {
             return &self.heap;
         }
-        // SAFETY: `buffer` lent exactly these bytes of `inline` to the read, and a read
+        // SAFETY: R7: `buffer` lent exactly these bytes of `inline` to the read, and a read
         // that succeeded has written all of them.
         unsafe { std::slice::from_raw_parts(self.inline.as_ptr().cast(), self.value_bytes) }
     }
@@ -69,13 +69,13 @@ impl<'py> Receiver<'py> {
             return decode(py, self.kind, self.bytes(), serializer);
         }
         let object = std::mem::replace(&mut self.object, std::ptr::null_mut());
-        // SAFETY: `object` is the owned reference made by `buffer`; its bytes are written.
+        // SAFETY: Y1, Y5: the reference made by `buffer`. R7: its bytes are written.
         let object = unsafe { Bound::from_owned_ptr(py, object) };
         if self.kind == kind::BYTES {
             return Ok(object);
         }
-        // SAFETY: the object is a compact ASCII str of `value_bytes` characters that
-        // nobody else has seen, and its characters lie behind its header as bytes.
+        // SAFETY: Y2, Y4: a compact ASCII str of `value_bytes` characters, made by `buffer`;
+        // they lie behind its header as bytes.
         let bytes = unsafe {
             std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(object.as_ptr()).cast_const(), self.value_bytes)
         };
@@ -94,7 +94,7 @@ impl Destination for Receiver<'_> {
         self.kind = meta.kind;
         self.value_bytes = count;
         if !self.object.is_null() {
-            // SAFETY: an owned reference that nobody else has; the interpreter is attached.
+            // SAFETY: Y1, Y4, Y5: given back once, and nobody else has it.
             unsafe { ffi::Py_DECREF(std::mem::replace(&mut self.object, std::ptr::null_mut())) };
         }
         if count > self.bytes_max {
@@ -104,7 +104,7 @@ impl Destination for Receiver<'_> {
         // Python keeps one empty and, for text, one object per single character: those
         // are left to the decoder, as no bytes may be written into them.
         let data = match self.kind {
-            // SAFETY: makes a new bytes object of `count` bytes that are not yet written.
+            // SAFETY: Y1, Y4, Y5: a new bytes object of `count` bytes that are not yet written.
             kind::BYTES if count > 0 => unsafe {
                 self.object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), count as ffi::Py_ssize_t);
                 if self.object.is_null() {
@@ -113,7 +113,7 @@ impl Destination for Receiver<'_> {
                     ffi::PyBytes_AS_STRING(self.object).cast::<u8>().cast_mut()
                 }
             },
-            // SAFETY: makes a new compact ASCII str of `count` characters, not yet written.
+            // SAFETY: Y1, Y4, Y5: a new compact ASCII str of `count` characters, not yet written.
             kind::STR if count > 1 => unsafe {
                 self.object = ffi::PyUnicode_New(count as ffi::Py_ssize_t, 127);
                 if self.object.is_null() { std::ptr::null_mut() } else { ffi::PyUnicode_1BYTE_DATA(self.object) }
@@ -122,12 +122,12 @@ impl Destination for Receiver<'_> {
             _ => return self.heap.buffer(meta),
         };
         if data.is_null() {
-            // SAFETY: the interpreter is attached; the failed allocation left MemoryError set.
+            // SAFETY: Y1; the failed allocation left MemoryError set.
             unsafe { ffi::PyErr_Clear() };
             return Err(Error::InvalidArgument { reason: "Python has no memory for the value" });
         }
-        // SAFETY: `data` points at `count` bytes of an object that lives as long as
-        // `self.object` and that nobody else has seen.
+        // SAFETY: Y4: `data` points at `count` bytes of an object that lives as long as
+        // `self.object`.
         Ok(unsafe { std::slice::from_raw_parts_mut(data.cast(), count) })
     }
 }
@@ -136,7 +136,7 @@ impl Drop for Receiver<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.object.is_null() {
-            // SAFETY: an owned reference that nobody else has; `py` proves the attachment.
+            // SAFETY: Y1, Y4, Y5: given back once, and nobody else has it.
             unsafe { ffi::Py_DECREF(self.object) };
         }
     }

@@ -1,0 +1,230 @@
+//! What the methods of `Cache` have in common: keys and values to bytes, one call of the
+//! engine, bytes to a value.
+//!
+//! Must never: decide anything. Whoever waits, waits in [`crate::wait`].
+
+use std::mem::MaybeUninit;
+
+use cache_shm::{Error, Meta, NEVER, WriteOptions};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::arguments::Ttl;
+use crate::cache::Cache;
+use crate::errors;
+use crate::key::{self, Key, Scratch};
+use crate::value::{self, Payload, Receiver};
+use crate::wait::{self, DETACH_BYTES};
+
+impl Cache {
+    pub fn handle(&self) -> &cache_shm::Cache {
+        &self.handle
+    }
+
+    pub fn raise(py: Python<'_>) -> impl FnOnce(Error) -> PyErr {
+        move |error| errors::exception(py, &error)
+    }
+
+    /// The value under `key`, copied out and decoded.
+    #[inline]
+    pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut receiver = Receiver::new(py, DETACH_BYTES);
+        match self.handle.map().and_then(|map| map.get(key, &mut receiver)) {
+            Ok(Some(_)) => receiver.finish(self.options.serializer).map(Some),
+            Ok(None) => Ok(None),
+            Err(_) if receiver.too_large() => self.lookup_large(py, key),
+            Err(error) => Err(errors::exception(py, &error)),
+        }
+    }
+
+    /// The same, without counting as a use of the key: for walks over the whole cache.
+    pub fn look<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut receiver = Receiver::new(py, usize::MAX);
+        let found = self.handle.map().and_then(|map| map.peek(key, &mut receiver)).map_err(Self::raise(py))?;
+        found.map(|_| receiver.finish(self.options.serializer)).transpose()
+    }
+
+    /// As `lookup` for a value that is long to copy: other threads run meanwhile.
+    #[cold]
+    pub fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let view = match self.handle.view(key) {
+            Ok(Some(view)) => view,
+            Ok(None) => return Ok(None),
+            // Without a pin the copy cannot be left alone with the value.
+            Err(Error::PinsFull { .. } | Error::ReadOnly) => {
+                let mut receiver = Receiver::new(py, usize::MAX);
+                let found = self.handle.get_into(key, &mut receiver).map_err(Self::raise(py))?;
+                return found.map(|_| receiver.finish(self.options.serializer)).transpose();
+            }
+            Err(error) => return Err(errors::exception(py, &error)),
+        };
+        let kind = view.meta().kind;
+        let bytes: &[u8] = &view;
+        // SAFETY: Y1, Y4, Y5: a new bytes object of so many bytes that are not yet written.
+        let object = unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), bytes.len() as ffi::Py_ssize_t);
+            Bound::from_owned_ptr_or_err(py, object)?
+        };
+        // SAFETY: Y4: just made of that length.
+        let space: &mut [MaybeUninit<u8>] = unsafe {
+            let data = ffi::PyBytes_AS_STRING(object.as_ptr()).cast_mut();
+            std::slice::from_raw_parts_mut(data.cast(), bytes.len())
+        };
+        py.detach(|| {
+            space.write_copy_of_slice(bytes);
+        });
+        drop(view);
+        let object = object.cast_into::<PyBytes>()?;
+        match kind {
+            cache_shm::kind::BYTES => Ok(Some(object.into_any())),
+            _ => value::decode(py, kind, object.as_bytes(), self.options.serializer).map(Some),
+        }
+    }
+
+    /// Kind and bytes of a value, checked against what fits the region.
+    #[inline]
+    pub fn encode<'a, 'py>(&self, object: &'a Bound<'py, PyAny>) -> PyResult<(u8, Payload<'a, 'py>)> {
+        value::encode(object, self.options.serializer, self.value_bytes_max)
+    }
+
+    /// The moment of expiry that `ttl` means now.
+    #[inline]
+    pub fn expires_at(&self, py: Python<'_>, ttl: Ttl) -> PyResult<u64> {
+        match if ttl == Ttl::Unset { self.options.ttl } else { ttl } {
+            Ttl::For(ttl) => self.handle.expiry(ttl).map_err(Self::raise(py)),
+            Ttl::Past => Ok(0),
+            Ttl::Never | Ttl::Unset => Ok(NEVER),
+        }
+    }
+
+    #[inline]
+    pub fn write<T, F>(&self, py: Python<'_>, copied_bytes: usize, operation: F) -> PyResult<T>
+    where
+        T: Send,
+        F: Fn(&cache_shm::Map<cache_shm::Os>, u64) -> cache_shm::Result<T> + Sync,
+    {
+        wait::write(py, &self.handle, self.options.timeout, copied_bytes, operation)
+    }
+
+    #[inline]
+    pub fn store<T, F>(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl, operation: F) -> PyResult<T>
+    where
+        T: Send,
+        F: Fn(&cache_shm::Map<cache_shm::Os>, &[u8], &[u8], &WriteOptions) -> cache_shm::Result<T> + Sync,
+    {
+        let mut scratch = Scratch::new();
+        let key = Key::of(key, &mut scratch)?;
+        let (kind, payload) = self.encode(value)?;
+        let bytes = payload.bytes();
+        let options = WriteOptions {
+            kind,
+            key_form: key.form,
+            expires_at_ms: self.expires_at(value.py(), ttl)?,
+            ..WriteOptions::default()
+        };
+        self.write(value.py(), bytes.len(), |map, timeout_ns| {
+            operation(map, key.bytes, bytes, &WriteOptions { timeout_ns, ..options })
+        })
+    }
+
+    /// Decodes a value that a write operation copied out.
+    pub fn taken<'py>(&self, py: Python<'py>, meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        value::decode(py, meta.kind, bytes, self.options.serializer)
+    }
+
+    /// Stores `value` unless the key is there; what is there otherwise.
+    pub fn get_or_add<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        ttl: Ttl,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let there = self.store(key, value, ttl, |map, key, value, options| {
+            let mut copy = Vec::new();
+            Ok(map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)))
+        })?;
+        there.map(|(meta, copy)| self.taken(value.py(), &meta, &copy)).transpose()
+    }
+
+    pub fn pop_bytes(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<(Meta, Vec<u8>)>> {
+        self.write(py, 0, |map, timeout_ns| {
+            let mut copy = Vec::new();
+            Ok(map.take(key, timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
+        })
+    }
+
+    /// Adds `delta`; `default` stands for the value of a missing key.
+    pub fn add_number(&self, key: &Bound<'_, PyAny>, delta: i64, default: Option<i64>) -> PyResult<i64> {
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(key, &mut scratch)?;
+        let options = WriteOptions {
+            key_form: bytes.form,
+            expires_at_ms: self.expires_at(key.py(), Ttl::Unset)?,
+            ..WriteOptions::default()
+        };
+        let sum = self.write(key.py(), 0, |map, timeout_ns| {
+            map.incr(bytes.bytes, delta, default, &WriteOptions { timeout_ns, ..options })
+        })?;
+        sum.ok_or_else(|| key::missing(key))
+    }
+
+    /// Stores many; the index of each that failed, with its error.
+    pub fn store_many(
+        &self,
+        py: Python<'_>,
+        items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
+        ttl: Ttl,
+    ) -> PyResult<Vec<(usize, Error)>> {
+        let expires_at_ms = self.expires_at(py, ttl)?;
+        let mut scratches: Vec<Scratch> = items.iter().map(|_| Scratch::new()).collect();
+        let mut encoded = Vec::with_capacity(items.len());
+        let mut total = 0;
+        for ((key, value), scratch) in items.iter().zip(&mut scratches) {
+            let key = Key::of(key, scratch)?;
+            let (kind, payload) = self.encode(value)?;
+            total += payload.bytes().len();
+            encoded.push((key, kind, payload));
+        }
+        let writes: Vec<(&[u8], &[u8], WriteOptions)> = encoded
+            .iter()
+            .map(|(key, kind, payload)| {
+                let (kind, key_form) = (*kind, key.form);
+                let options = WriteOptions { kind, key_form, expires_at_ms, timeout_ns: 0, ..WriteOptions::default() };
+                (key.bytes, payload.bytes(), options)
+            })
+            .collect();
+        let map = self.handle.writer().map_err(Self::raise(py))?;
+        let mut failed = Vec::new();
+        let mut run = || map.set_many(&writes, &mut |index, error| failed.push((index, error)));
+        if total < DETACH_BYTES {
+            run()
+        } else {
+            py.detach(run)
+        };
+        // Those that met a busy stripe are written one by one, each with its own deadline.
+        let mut remaining = Vec::new();
+        for (index, error) in failed {
+            if !matches!(error, Error::Busy { .. }) {
+                remaining.push((index, error));
+                continue;
+            }
+            let (key, value, options) = &writes[index];
+            let retried = self.write(py, value.len(), |map, timeout_ns| {
+                match map.set(key, value, &WriteOptions { timeout_ns, ..*options }) {
+                    Err(Error::Busy { waited_ms }) => Err(Error::Busy { waited_ms }),
+                    outcome => Ok(outcome.err()),
+                }
+            });
+            match retried {
+                Ok(None) => {}
+                Ok(Some(error)) => remaining.push((index, error)),
+                Err(error) if error.is_instance_of::<pyo3::exceptions::PyTimeoutError>(py) => {
+                    remaining.push((index, Error::Busy { waited_ms: self.options.timeout.as_millis() as u64 }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(remaining)
+    }
+}
