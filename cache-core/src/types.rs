@@ -137,10 +137,9 @@ pub struct Buffer<'a>(pub &'a mut [u8]);
 impl Destination for Buffer<'_> {
     fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]> {
         let bytes_given = self.0.len() as u64;
-        let bytes = self
-            .0
-            .get_mut(..meta.value_bytes)
-            .ok_or_else(|| Error::BufferTooSmall { bytes: meta.value_bytes as u64, bytes_given })?;
+        let Some(bytes) = self.0.get_mut(..meta.value_bytes) else {
+            return Err(Error::BufferTooSmall { bytes: meta.value_bytes as u64, bytes_given });
+        };
         // SAFETY: as for Vec above.
         Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
     }
