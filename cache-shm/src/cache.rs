@@ -16,6 +16,7 @@ use crate::builder::Builder;
 use crate::create;
 use crate::directory::Directory;
 use crate::handle::Handle;
+use crate::handover;
 use crate::name::region_name;
 use crate::open::{Opened, Plan};
 use crate::os::Os;
@@ -217,7 +218,7 @@ impl Cache {
                 continue;
             }
             let attachment = self.0.share(attachment);
-            let Some(pinned) = attachment.map().pin(key)? else { return Ok(None) };
+            let Some(pinned) = handover::pin(&attachment, key)? else { return Ok(None) };
             return Ok(Some(View { attachment: ManuallyDrop::new(attachment), pinned: ManuallyDrop::new(pinned) }));
         }
     }
@@ -376,7 +377,8 @@ impl std::fmt::Debug for Cache {
 }
 
 /// A value where it lies in the region, see [`Cache::view`]. It holds on to its region:
-/// closing or dropping the cache, or destroying the region, does not end it.
+/// closing or dropping the cache, or destroying the region, does not end it. After a
+/// `fork` it is valid in the parent and in the child, until each drops its own.
 pub struct View {
     attachment: ManuallyDrop<Arc<Attachment>>,
     pinned: ManuallyDrop<PinnedValue>,
@@ -407,14 +409,13 @@ impl Deref for View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        // A view that was inherited by a forked child is its parent's to end.
-        if self.attachment.is_ours() {
-            // SAFETY: taken here and nowhere else.
-            let pinned = unsafe { ManuallyDrop::take(&mut self.pinned) };
-            // SAFETY: made by `pin` on this map; its bytes were lent by `self` only.
-            unsafe { self.attachment.map().unpin(pinned) };
-            // SAFETY: dropped here and nowhere else.
-            unsafe { ManuallyDrop::drop(&mut self.attachment) };
+        // SAFETY: taken here and nowhere else, both.
+        let (pinned, attachment) =
+            unsafe { (ManuallyDrop::take(&mut self.pinned), ManuallyDrop::take(&mut self.attachment)) };
+        handover::unpin(&attachment, pinned);
+        if !attachment.is_ours() {
+            // Inherited by a forked child: this reference is its parent's.
+            std::mem::forget(attachment);
         }
     }
 }

@@ -26,6 +26,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::thread::futex;
 
 use crate::attach::Registry;
+use crate::handover;
 use crate::sys::failed;
 
 #[repr(C)]
@@ -108,30 +109,42 @@ fn mapped_page() -> Result<&'static Page> {
     Ok(page())
 }
 
+thread_local! {
+    /// True while this thread forks and holds the instant lock. Without a destructor:
+    /// a thread may fork in its last moments.
+    static FORKING: Cell<bool> = const { Cell::new(false) };
+}
+
 extern "C" fn before_fork() {
-    // A fork goes on after the wait in any case: what it then risks is documented above.
-    if page().instant_lock.lock(INSTANT_LOCK_WAIT).is_ok() {
-        HOLDS_INSTANT.set(true);
+    // If an attach in another thread hangs, the fork goes on without: its child may then
+    // inherit the descriptor of a liveness lock, as after a raw clone.
+    if let Ok(guard) = keep_forks_out() {
+        handover::offer(&guard);
+        FORKING.set(true);
+        // The hook below, in this thread, unlocks.
+        std::mem::forget(guard);
     }
 }
 
-thread_local! {
-    /// True while this thread forks and holds the instant lock.
-    static HOLDS_INSTANT: Cell<bool> = const { Cell::new(false) };
-}
-
 extern "C" fn after_fork_in_parent() {
-    if HOLDS_INSTANT.replace(false) {
-        page().instant_lock.unlock();
+    if FORKING.replace(false) {
+        handover::give(&ForksKeptOut(()));
     }
 }
 
 extern "C" fn after_fork_in_child() {
-    // The page was wiped with its locks.
-    HOLDS_INSTANT.set(false);
     cache_core::participant::after_fork_in_child();
     // Relaxed: a forked child has one thread.
     SEATS_RESET_EPOCH.store(LAST_EPOCH.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    if FORKING.replace(false) {
+        // The page was wiped with its locks, but there is nobody else yet.
+        let guard = std::mem::ManuallyDrop::new(ForksKeptOut(()));
+        if handover::is_needed(&guard) {
+            // The child's own epoch first: what it takes over is its own.
+            drop(enter());
+            handover::take(&guard);
+        }
+    }
 }
 
 /// Process-local state behind the process lock.

@@ -26,6 +26,7 @@
 //! | `attach` | this process's one attachment to a region: slot, map, detach |
 //! | `liveness` | kernel locks that say who is alive |
 //! | `fork` | the wiped page by which a child learns that it is one |
+//! | `handover` | views that live through a fork |
 //! | `os` | the engine's host: clock, futex, memory, liveness |
 //! | `file`, `directory`, `mapping`, `name`, `clock`, `size`, `list`, `sys` | the pieces |
 //!
@@ -43,9 +44,11 @@
 //! One mapping and one participant slot per region and process, however many handles. A
 //! process that ends in any way gives up its slot at once, because the kernel drops the
 //! lock that stood for it (see `liveness`). A forked child is another participant: its
-//! first call attaches anew, and it never releases anything of its parent's. Children
-//! made by a raw `clone` in the instant of an attach may inherit the descriptor of a
-//! liveness lock; they delay the recovery of a dead parent until they exec or end.
+//! first call attaches anew, and it never releases anything of its parent's. Views from
+//! before the fork stay valid in both. Children made by a raw `clone`, which runs no fork
+//! handlers, work too, but must not read views from before it; and one that is made in
+//! the instant of an attach may inherit the descriptor of a liveness lock, and delay the
+//! recovery of its dead parent until it execs or ends.
 //!
 //! # The C interface
 //!
@@ -66,6 +69,7 @@ mod directory;
 mod file;
 mod fork;
 mod handle;
+mod handover;
 mod list;
 mod liveness;
 mod mapping;

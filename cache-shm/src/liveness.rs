@@ -16,8 +16,10 @@
 //! Must never: ask through a description that holds such a lock (the kernel would call
 //! the byte free), or answer "dead" in doubt.
 
+use std::path::Path;
+
 use cache_core::Result;
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::file::RegionFile;
@@ -45,22 +47,37 @@ impl LifeLock {
         file: &RegionFile,
         bytes: impl Iterator<Item = u64>,
     ) -> Result<Option<(usize, LifeLock)>> {
-        let path = file.shown();
         // A child forked while the description has a descriptor would inherit it, and
         // keep us "alive" for ever.
         let _no_fork = fork::keep_forks_out()?;
+        let Some((at, fd)) = LifeLock::lock_first(file, bytes)? else { return Ok(None) };
+        Ok(Some((at, LifeLock::from_locked(fd, &file.shown())?)))
+    }
+
+    /// The first half of [`LifeLock::acquire_first`]: a private description that holds
+    /// the lock. The caller keeps forks out, or means the child to inherit it.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn lock_first(file: &RegionFile, bytes: impl Iterator<Item = u64>) -> Result<Option<(usize, OwnedFd)>> {
         let fd = file.reopen()?;
         for (at, byte) in bytes.enumerate() {
             match fcntl(&fd, libc::F_OFD_SETLK, &mut request(libc::F_WRLCK, byte, 1)) {
-                Ok(()) => {
-                    let page = Mapping::not_inherited(&fd, rustix::param::page_size() as u64, &path)?;
-                    return Ok(Some((at, LifeLock { _page: page })));
-                }
+                Ok(()) => return Ok(Some((at, fd))),
                 Err(Errno::AGAIN | Errno::ACCESS) => {}
-                Err(errno) => return Err(failed("fcntl(F_OFD_SETLK)", errno, &path)),
+                Err(errno) => return Err(failed("fcntl(F_OFD_SETLK)", errno, &file.shown())),
             }
         }
         Ok(None)
+    }
+
+    /// The second half: ties the lock to this address space and closes the descriptor.
+    ///
+    /// # Errors
+    /// `Io` when the page cannot be mapped; the lock is gone then.
+    pub(crate) fn from_locked(fd: OwnedFd, path: &Path) -> Result<LifeLock> {
+        let page = Mapping::not_inherited(&fd, rustix::param::page_size() as u64, path)?;
+        Ok(LifeLock { _page: page })
     }
 }
 

@@ -62,16 +62,53 @@ pub fn forked_handle(region: Builder) {
         let (cache, view) = (cache.take().unwrap(), view.take().unwrap().unwrap());
         let child = cache.map().unwrap().owner().unwrap();
         assert_ne!(child, owner, "the child is a participant of its own");
-        assert_eq!(cache.stats().unwrap().participants, 3, "{child:?} {owner:?}");
+        let held = |cache: &Cache| {
+            let stats = cache.stats().unwrap();
+            (stats.participants, stats.pins)
+        };
+        assert_eq!(held(&cache), (4, 2), "the test, the parent, the child, and what holds the child's view");
         assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
         assert_eq!(view.len(), 100_000);
-        let pins = cache.stats().unwrap().pins;
         drop(view);
-        assert_eq!(cache.stats().unwrap().pins, pins, "the parent's pin is not the child's to end");
+        assert_eq!(held(&cache), (3, 1), "the parent's pin is not the child's to end");
         // Drops the handle: detaches the child, and nothing else.
         drop(cache);
     }));
     say("child ended");
+    listen();
+}
+
+/// Role: a parent that drops its view while its child and grandchild keep theirs.
+pub fn viewing_children(region: Builder) {
+    let cache = region.open().unwrap();
+    let view = cache.view(b"viewed").unwrap().unwrap();
+    let (wait, wake) = rustix::pipe::pipe().unwrap();
+    let check_after_wake = |view: &cache_shm::View| {
+        assert_eq!(rustix::io::read(&wait, &mut [0u8; 1]), Ok(1));
+        assert!(**view == [5; 100_000], "the view changed under its reader");
+    };
+    let mut view = Some(view);
+    let child = fork(|| {
+        let view = view.take().unwrap();
+        let mut inherited = Some(view);
+        let grandchild = fork(|| {
+            let view = inherited.take().unwrap();
+            check_after_wake(&view);
+            drop(view);
+        });
+        check_after_wake(inherited.as_ref().unwrap());
+        drop(inherited);
+        join(grandchild);
+    });
+    drop(view);
+    cache.delete(b"viewed").unwrap();
+    for number in 0..5000u32 {
+        cache.set(&number.to_le_bytes(), &[6; 4000]).unwrap();
+    }
+    rustix::io::write(&wake, b"ab").unwrap();
+    join(child);
+    assert_eq!(cache.stats().unwrap().pins, 0);
+    say("done");
     listen();
 }
 
@@ -119,6 +156,18 @@ fn a_child_attaches_anew_and_leaves_its_parents_locks_and_pins_alone() {
     assert_eq!(cache.stats().unwrap().pins, 1, "the parent's view is pinned");
     parent.kill();
     cache.set(b"k", b"w").unwrap();
+}
+
+#[test]
+fn views_from_before_a_fork_stay_valid_in_children_when_the_parent_drops_them() {
+    let dir = Dir::new();
+    let cache = dir.region("a").size(4 << 20).create().unwrap();
+    cache.set(b"viewed", &[5; 100_000]).unwrap();
+    let mut peer = Peer::start("viewing_children", &dir, "a");
+    assert_eq!(peer.hear(), "done");
+    peer.finish();
+    assert_eq!(cache.stats().unwrap().participants, 1);
+    assert!(cache.validate().unwrap().is_clean());
 }
 
 #[test]

@@ -258,6 +258,7 @@ fn peer() {
         "exchange" => crate::consistency::exchange(region("sum")),
         "threads_and_forks" => crate::forks::threads_and_forks(region(&argument)),
         "forked_handle" => crate::forks::forked_handle(region(&argument)),
+        "viewing_children" => crate::forks::viewing_children(region(&argument)),
         "private" => crate::forks::private(),
         "other_user" => crate::sharing::other_user(region(&argument)),
         "fill" => crate::space::fill(region(&argument)),
