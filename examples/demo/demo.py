@@ -15,7 +15,9 @@ import functools
 import itertools
 import multiprocessing
 import os
+import queue
 import sys
+import threading
 import time
 import tracemalloc
 from array import array
@@ -30,8 +32,9 @@ import worker
 REQUESTS = 100_000
 WORKERS = 4
 MEMORY = "8MiB"
-SECONDS_MAX = 110
-"""What the whole demo may take; slow machines get fewer requests."""
+SECONDS_MAX = (40, 70)
+"""What each of the two parts may take, unless --requests is given. The second part is given
+what the first one served."""
 
 
 @dataclass
@@ -39,18 +42,23 @@ class Result:
     """What one way of caching reached."""
 
     name: str
-    requests: int
+    served: list[int]
+    """Requests that each process answered."""
     hits: int
     seconds: float
     hit_nanoseconds: array
     memory_bytes: int
+
+    @property
+    def requests(self) -> int:
+        return sum(self.served)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Four processes serve a request stream from one shared cache.")
     parser.add_argument("trace", nargs="?", type=Path, help="a trace file; without one a stream is generated")
     parser.add_argument("--trace", dest="trace_option", type=Path, metavar="TRACE", help="the same")
-    parser.add_argument("--requests", type=int, help=f"at most so many requests [{REQUESTS:,}, fewer if rendering is slow]")
+    parser.add_argument("--requests", type=int, help=f"so many requests, whatever time they take [{REQUESTS:,}, or fewer in two minutes]")
     parser.add_argument("--workers", type=int, default=WORKERS, help=f"processes [{WORKERS}]")
     parser.add_argument("--memory", default=MEMORY, help=f"memory of the shared cache, and of the private ones together [{MEMORY}]")
     options = parser.parse_args()
@@ -58,8 +66,8 @@ def main() -> int:
     if options.workers < 1 or (options.requests is not None and options.requests < 1):
         parser.error("--workers and --requests are at least 1")
 
-    render_seconds = time_to_render()
-    requests = options.requests or requests_in_time(render_seconds, options.workers)
+    requests = options.requests or REQUESTS
+    seconds_max = SECONDS_MAX if options.requests is None else (float("inf"), float("inf"))
     try:
         keys = stream.from_trace(trace, requests) if trace else stream.generated(requests)
     except (OSError, EOFError) as error:
@@ -70,27 +78,33 @@ def main() -> int:
         return 2
     source = trace.name if trace else f"a generated stream (seed {stream.SEED})"
     print(
-        f"{source}: {len(keys):,} requests for {len(set(keys)):,} pages; "
-        f"{1000 * render_seconds:.2f} ms to render one; {options.workers} processes on {os.cpu_count()} cores"
+        f"{source}: {len(keys):,} requests for {len(set(keys)):,} pages; {1000 * time_to_render():.2f} ms to render one; "
+        f"{options.workers} processes on {os.cpu_count()} cores",
+        flush=True,
     )
 
+    shares = [keys[index :: options.workers] for index in range(options.workers)]
     name = f"demo-{os.getpid()}"
     region = pycache.Cache(name, size=options.memory)
     try:
-        memory_bytes = region.stats()["region_bytes"]
-        shared = run("one shared region", keys, options.workers, name, 0)
-        shared.memory_bytes = resident_bytes(name)
+        memory_bytes = region.size
+        shared = run("one shared region", shares, name, 0, seconds_max[0])
+        # What the region's file really takes.
+        shared.memory_bytes = os.stat(region.path).st_blocks * 512
     finally:
         region.destroy()
+    shares = [share[:served] for share, served in zip(shares, shared.served)]
     entry_bytes = bytes_of_an_lru_entry(keys)
     entries = max(1, int(memory_bytes / options.workers / entry_bytes))
-    private = run(f"{options.workers} private lru_caches", keys, options.workers, None, entries)
+    private = run(f"{options.workers} private lru_caches", shares, None, entries, seconds_max[1])
     private.memory_bytes = int(private.memory_bytes * entry_bytes)
     print(table([shared, private]))
     print(
         f"\nlru_cache: {entries:,} entries in each of {options.workers} processes, {entry_bytes:,.0f} bytes an entry as tracemalloc"
         " counts it.\nTimes of hits include two looks at the clock; the processes share the cores with one another."
     )
+    if shared.requests < len(keys) or private.requests < shared.requests:
+        print(f"Time was up before all {len(keys):,} requests were served; --requests N serves N of them.")
     return 0
 
 
@@ -104,63 +118,56 @@ def time_to_render() -> float:
     return sorted(seconds)[len(seconds) // 2]
 
 
-def requests_in_time(render_seconds: float, workers: int) -> int:
-    """As many requests as fit into the time if every one of them had to be rendered twice."""
-    at_once = min(workers, os.cpu_count() or 1)
-    return max(1_000, min(REQUESTS, int(SECONDS_MAX / 2 * at_once / render_seconds)))
-
-
-def run(name: str, keys: list[str], workers: int, region: str | None, entries: int) -> Result:
-    """Lets `workers` processes answer the stream, and shows how far they are."""
+def run(name: str, shares: list[list[str]], region: str | None, entries: int, seconds_max: float) -> Result:
+    """Lets a process answer each share of the stream, and shows how far they are."""
     context = multiprocessing.get_context("spawn")
-    start = context.Barrier(workers + 1)
-    progress = context.Array("Q", 2 * workers, lock=False)
+    start = context.Barrier(len(shares) + 1)
+    progress = context.Array("Q", 2 * len(shares), lock=False)
     answers = context.Queue()
     processes = []
-    for index in range(workers):
-        plan = worker.Plan(keys[index::workers], region, entries, index)
+    for index, keys in enumerate(shares):
+        plan = worker.Plan(keys, region, entries, index, seconds_max)
         process = context.Process(target=worker.work, args=(plan, start, progress, answers), daemon=True)
         process.start()
         processes.append(process)
-    start.wait(timeout=60)
+    try:
+        start.wait(timeout=60)
+    except threading.BrokenBarrierError:
+        raise SystemExit("a worker did not start; its error is above") from None
     began = time.perf_counter()
-    show(name, progress, len(keys), began, processes)
+    found = show(name, progress, sum(map(len, shares)), began, processes, answers)
     seconds = time.perf_counter() - began
-    found = [answers.get(timeout=60) for _ in processes]
     for process in processes:
         process.join()
+    found.sort(key=lambda answer: answer.index)
     nanoseconds = array("Q", sorted(itertools.chain.from_iterable(answer.hit_nanoseconds for answer in found)))
     held = sum(answer.lru_entries for answer in found)
-    return Result(name, len(keys), sum(answer.hits for answer in found), seconds, nanoseconds, held)
+    return Result(name, [answer.requests for answer in found], sum(answer.hits for answer in found), seconds, nanoseconds, held)
 
 
-def show(name: str, progress, total: int, began: float, processes: list) -> None:
-    """Draws a line that grows, on a terminal; elsewhere a line for each quarter."""
+def show(name: str, progress, total: int, began: float, processes: list, answers: multiprocessing.Queue) -> list:
+    """Draws a line that grows, on a terminal, elsewhere a line for each quarter, until all have answered."""
     live = sys.stderr.isatty()
     quarter = 1
-    while True:
+    found = []
+    while len(found) < len(processes):
+        try:
+            found.append(answers.get(timeout=0.05))
+        except queue.Empty:
+            if any(process.exitcode for process in processes):
+                raise SystemExit("a worker failed; its error is above") from None
         done, hits = sum(progress[0::2]), sum(progress[1::2])
-        elapsed = time.perf_counter() - began
-        text = f"{name}: {done:>9,} of {total:,} requests, {100 * hits / max(1, done):5.1f} % hits, {done / elapsed:>9,.0f} requests/s"
+        rate = done / (time.perf_counter() - began)
+        text = f"{name}: {done:>9,} of {total:,} requests, {100 * hits / max(1, done):5.1f} % hits, {rate:>9,.0f} requests/s"
         if live:
             filled = 20 * done // total
             print(f"\r{'#' * filled}{'.' * (20 - filled)} {text}", end="", file=sys.stderr, flush=True)
         elif 4 * done >= quarter * total:
             quarter = 4 * done // total + 1
             print(text, file=sys.stderr, flush=True)
-        if done >= total:
-            break
-        if any(process.exitcode for process in processes):
-            raise SystemExit("a worker failed; its error is above")
-        time.sleep(0.05)
     if live:
         print(file=sys.stderr)
-
-
-def resident_bytes(name: str) -> int:
-    """Memory that the region's file really takes."""
-    paths = [info.path for info in pycache.regions() if info.name == name]
-    return os.stat(paths[0]).st_blocks * 512
+    return found
 
 
 def bytes_of_an_lru_entry(keys: list[str]) -> float:
@@ -200,4 +207,7 @@ def table(results: list[Result]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

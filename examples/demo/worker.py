@@ -1,8 +1,8 @@
 """What one of the demo's processes does: answer its share of the requests."""
 
 import functools
-import itertools
 import multiprocessing
+import signal
 import time
 from array import array
 from dataclasses import dataclass
@@ -20,12 +20,16 @@ class Plan:
     """Name of the shared region; None = a `functools.lru_cache` of one's own."""
     lru_entries: int
     index: int
+    seconds_max: float
+    """When these have passed, what is left of the keys is left."""
 
 
 @dataclass
 class Answer:
     """What a worker found."""
 
+    index: int
+    requests: int
     hits: int
     hit_nanoseconds: array
     """How long each hit took, the two looks at the clock included."""
@@ -38,6 +42,8 @@ def work(plan: Plan, start, progress, answers: multiprocessing.Queue) -> None:
 
     `progress` is an array of two counters for each worker, requests and hits.
     """
+    # An interrupt is the parent's business, which ends its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if plan.region is None:
         answer = serve_from_private_cache(plan, start, progress)
     else:
@@ -73,17 +79,22 @@ def serve(plan: Plan, start, progress, ask, misses) -> Answer:
     nanoseconds = array("Q")
     requests_at, hits_at = 2 * plan.index, 2 * plan.index + 1
     start.wait()
+    deadline = clock() + plan.seconds_max * 1e9
     missed = misses()
-    for done, key in zip(itertools.count(1), plan.keys):
+    done = 0
+    for key in plan.keys:
         began = clock()
         ask(key)
         took = clock() - began
         if (now_missed := misses()) == missed:
             nanoseconds.append(took)
         missed = now_missed
+        done += 1
         if done % 64 == 0:
             progress[requests_at] = done
             progress[hits_at] = len(nanoseconds)
-    progress[requests_at] = len(plan.keys)
+            if began > deadline:
+                break
+    progress[requests_at] = done
     progress[hits_at] = len(nanoseconds)
-    return Answer(len(nanoseconds), nanoseconds, 0)
+    return Answer(plan.index, done, len(nanoseconds), nanoseconds, 0)
