@@ -189,7 +189,7 @@ impl Drop for Attachment {
         if os.index.is_some() && self.identity.ephemeral && !header::is_destroyed(&os.region()) {
             remove_if_last(os);
         }
-        // SAFETY: dropped here and nowhere else; nothing can use it any more.
+        // SAFETY: S6, S2. This is its one drop; nothing can use it any more.
         unsafe { ManuallyDrop::drop(&mut self.map) };
     }
 }

@@ -384,10 +384,10 @@ pub struct View {
     pinned: ManuallyDrop<PinnedValue>,
 }
 
-// SAFETY: the bytes are pinned for the whole process, not for a thread, and unpinning
+// SAFETY: R6. The bytes are pinned for the whole process, not for a thread, and unpinning
 // takes a lock; the attachment is shared between threads anyway.
 unsafe impl Send for View {}
-// SAFETY: as above; a view is only read.
+// SAFETY: R6. As above; a view is only read.
 unsafe impl Sync for View {}
 
 impl View {
@@ -401,7 +401,7 @@ impl Deref for View {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: pinned: nobody writes to these bytes until `drop`; the attachment keeps
+        // SAFETY: R6, S1. Pinned: nobody writes to these bytes until `drop`; the attachment keeps
         // them mapped.
         unsafe { std::slice::from_raw_parts(self.pinned.as_ptr(), self.pinned.meta().value_bytes) }
     }
@@ -409,7 +409,7 @@ impl Deref for View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        // SAFETY: taken here and nowhere else, both.
+        // SAFETY: S6. Both are taken here.
         let (pinned, attachment) =
             unsafe { (ManuallyDrop::take(&mut self.pinned), ManuallyDrop::take(&mut self.attachment)) };
         handover::unpin(&attachment, pinned);

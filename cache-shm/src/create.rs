@@ -226,7 +226,7 @@ fn write(file: RegionFile, bytes: u64, recipe: &Recipe) -> Result<Target> {
     let path = file.shown();
     let map = |fd: BorrowedFd<'_>| Mapping::new(fd, bytes, true, &path);
     let mapping = Arc::new(file.with_fd(map).ok_or_else(|| Error::Gone { path: path.clone() })??);
-    // SAFETY: `mapping` lives to the end of this function, the region does not.
+    // SAFETY: R1. `mapping` lives to the end of this function, the region does not.
     let region = unsafe { mapping.region() };
     header::write(&region, &geometry, &identity);
     header::publish(&region);

@@ -242,7 +242,7 @@ impl Drop for RegionFile {
     fn drop(&mut self) {
         // A number that means another file by now is not ours to close.
         if self.proved().is_some() {
-            // SAFETY: dropped here and nowhere else.
+            // SAFETY: S6. This is its one drop.
             unsafe { ManuallyDrop::drop(&mut self.fd) };
         }
     }

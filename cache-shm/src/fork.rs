@@ -64,7 +64,7 @@ pub(crate) fn epoch() -> u64 {
 #[inline]
 fn page() -> &'static Page {
     // Acquire: pairs with the AcqRel of the exchange in `mapped_page`.
-    // SAFETY: points to `NEVER_USED` or to a mapped page; neither is ever freed, and all
+    // SAFETY: S4. Points to `NEVER_USED` or to a mapped page; neither is ever freed, and all
     // zeros (what a fork leaves) is a valid `Page`.
     unsafe { &*PAGE.load(Ordering::Acquire) }
 }
@@ -76,15 +76,15 @@ fn mapped_page() -> Result<&'static Page> {
         return Ok(page());
     }
     let fail = |operation, errno| failed(operation, errno, Path::new("memory"));
-    // SAFETY: a new private mapping at an address of the kernel's choice.
+    // SAFETY: S5. A new private mapping at an address of the kernel's choice.
     let fresh = unsafe {
         rustix::mm::mmap_anonymous(ptr::null_mut(), PAGE_BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
     }
     .map_err(|errno| fail("mmap", errno))?;
-    // SAFETY: the page was mapped above and belongs to us.
+    // SAFETY: S5. The page was mapped above and belongs to us.
     let advised = unsafe { rustix::mm::madvise(fresh, PAGE_BYTES, Advice::LinuxWipeOnFork) };
     let discard = || {
-        // SAFETY: mapped above; no reference to it was made.
+        // SAFETY: S5. Mapped above; no reference to it was made.
         let _ = unsafe { rustix::mm::munmap(fresh, PAGE_BYTES) };
     };
     if let Err(errno) = advised {
@@ -96,7 +96,7 @@ fn mapped_page() -> Result<&'static Page> {
         discard();
         return Ok(page());
     }
-    // SAFETY: the handlers are functions of this library, which is never unloaded
+    // SAFETY: S5. The handlers are functions of this library, which is never unloaded
     // while its handlers are registered (the C library removes them with it), and they
     // touch atomics only.
     let registered =
@@ -189,14 +189,14 @@ pub(crate) fn enter() -> Result<Entered> {
 impl Deref for Entered {
     type Target = Process;
     fn deref(&self) -> &Process {
-        // SAFETY: made by this process in `enter`, never freed, and we hold its lock.
+        // SAFETY: S4. Made by this process in `enter`, never freed, and we hold its lock.
         unsafe { &*self.process }
     }
 }
 
 impl DerefMut for Entered {
     fn deref_mut(&mut self) -> &mut Process {
-        // SAFETY: as above; the lock makes us the only one.
+        // SAFETY: S4. As above; the lock makes us the only one.
         unsafe { &mut *self.process }
     }
 }
@@ -274,7 +274,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..1000 {
                         let _entered = enter().unwrap();
-                        // SAFETY: the lock under test makes this the only access.
+                        // SAFETY: S4. The lock under test makes this the only access.
                         unsafe { *(inside_address as *mut u64) += 1 };
                     }
                 });
@@ -287,7 +287,7 @@ mod tests {
     fn a_forked_child_has_another_epoch_and_free_locks() {
         let ours = enter().unwrap().epoch;
         let held = enter().unwrap();
-        // SAFETY: the child only touches atomics and leaves by `_exit`.
+        // SAFETY: S5. The child only touches atomics and leaves by `_exit`.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let fresh = epoch() == 0;
@@ -295,12 +295,12 @@ mod tests {
                 Ok(entered) if fresh && entered.epoch == ours + 1 && epoch() == ours + 1 => 0,
                 _ => 1,
             };
-            // SAFETY: leaves at once, without running the parent's exit handlers.
+            // SAFETY: S5. Leaves at once, without running the parent's exit handlers.
             unsafe { libc::_exit(code) };
         }
         drop(held);
         let mut status = 0;
-        // SAFETY: waits for the child made above.
+        // SAFETY: S5. Waits for the child made above.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0);
         assert_eq!(epoch(), ours);

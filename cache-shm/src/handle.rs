@@ -59,7 +59,7 @@ impl Handle {
         if ptr::eq(head, &raw const CLOSED_HEAD) {
             return Err(Error::Closed);
         }
-        // SAFETY: every other head is the first field of an attachment (`repr(C)`), the
+        // SAFETY: S3. Every other head is the first field of an attachment (`repr(C)`), the
         // pointer was made from the whole of it, and what was once bound stays alive
         // until the handle is dropped.
         Ok(unsafe { &*head.cast::<Attachment>() })
@@ -68,7 +68,7 @@ impl Handle {
     /// A strong reference to an attachment that this handle keeps.
     pub(crate) fn share(&self, attachment: &Attachment) -> Arc<Attachment> {
         let attachment: *const Attachment = attachment;
-        // SAFETY: made by `Arc::into_raw`, and the handle holds a reference of its own.
+        // SAFETY: S3. Made by `Arc::into_raw`, and the handle holds a reference of its own.
         unsafe {
             Arc::increment_strong_count(attachment);
             Arc::from_raw(attachment)
@@ -79,9 +79,9 @@ impl Handle {
     pub(crate) fn map(&self) -> Result<&Map<Os>> {
         let head = self.bound.load(Ordering::Acquire);
         // Relaxed: whoever marks it changes nothing that we rely on; see `mark_gone`.
-        // SAFETY: a static, or the first field of an attachment; see `attachment`.
+        // SAFETY: S3. A static, or the first field of an attachment; see `attachment`.
         if unsafe { &*head }.valid.load(Ordering::Relaxed) == fork::epoch() {
-            // SAFETY: no epoch is `CLOSED`, so this is the head of an attachment.
+            // SAFETY: S3. No epoch is `CLOSED`, so this is the head of an attachment.
             return Ok(unsafe { &*head.cast_const().cast::<Attachment>() }.map());
         }
         self.map_slow()
@@ -160,12 +160,12 @@ impl Handle {
         // Release: publishes the attachment, pairs with `attachment`. On failure the handle
         // was closed (nobody else binds: the process lock).
         if self.bound.compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            // SAFETY: made by `Arc::into_raw` above and given to nobody.
+            // SAFETY: S3. Made by `Arc::into_raw` above and given to nobody.
             drop(unsafe { Arc::from_raw(fresh.cast_const().cast::<Attachment>()) });
             return Err(Error::Closed);
         }
         self.retire(old);
-        // SAFETY: bound above; stays alive until the handle is dropped.
+        // SAFETY: S3. Bound above; stays alive until the handle is dropped.
         Ok(unsafe { &*fresh.cast_const().cast::<Attachment>() }.map())
     }
 
@@ -173,12 +173,12 @@ impl Handle {
     fn retire(&self, attachment: *const Attachment) {
         let node = Box::into_raw(Box::new(Retired { attachment, next: self.retired.load(Ordering::Relaxed) }));
         loop {
-            // SAFETY: ours until the exchange publishes it.
+            // SAFETY: S3. Ours until the exchange publishes it.
             let next = unsafe { (*node).next };
             // Release: publishes the node to the drop of the handle. Relaxed: try again.
             match self.retired.compare_exchange(next, node, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
-                // SAFETY: as above.
+                // SAFETY: S3. As above.
                 Err(current) => unsafe { (*node).next = current },
             }
         }
@@ -199,9 +199,9 @@ impl Handle {
 /// # Safety
 /// `attachment` was made by `Arc::into_raw` and its reference is given up here.
 unsafe fn release(attachment: *const Attachment) {
-    // SAFETY: alive by the reference that is being given up.
+    // SAFETY: S3. Alive by the reference that is being given up.
     if unsafe { &*attachment }.is_ours() {
-        // SAFETY: the caller's duty.
+        // SAFETY: S2, S3. The caller's duty.
         drop(unsafe { Arc::from_raw(attachment) });
     }
 }
@@ -211,10 +211,10 @@ impl Drop for Handle {
         self.close();
         let mut node = *self.retired.get_mut();
         while !node.is_null() {
-            // SAFETY: nodes come from `Box::into_raw` in `retire`, and we have the list
+            // SAFETY: S3. Nodes come from `Box::into_raw` in `retire`, and we have the list
             // for ourselves.
             let retired = unsafe { Box::from_raw(node) };
-            // SAFETY: each node holds one reference.
+            // SAFETY: S3. Each node holds one reference.
             unsafe { release(retired.attachment) };
             node = retired.next;
         }

@@ -41,14 +41,14 @@ struct Viewed {
 
 struct List(UnsafeCell<Vec<Viewed>>);
 
-// SAFETY: reached through `list` only, that is, by the holder of the instant lock.
+// SAFETY: S4. Reached through `list` only, that is, by the holder of the instant lock.
 unsafe impl Sync for List {}
 
 static LIST: List = List(UnsafeCell::new(Vec::new()));
 
 #[expect(clippy::mut_from_ref, reason = "the guard stands for the lock over the list")]
 fn list(_forks_kept_out: &ForksKeptOut) -> &mut Vec<Viewed> {
-    // SAFETY: the caller holds the instant lock, of which there is one per process, and
+    // SAFETY: S4. The caller holds the instant lock, of which there is one per process, and
     // no function here calls another that asks for the list while it uses it.
     unsafe { &mut *LIST.0.get() }
 }
@@ -78,7 +78,7 @@ pub(crate) fn unpin(attachment: &Arc<Attachment>, pinned: PinnedValue) {
     // Not taken only if a fork hangs: the pin then stays, which costs space and no more.
     let Ok(guard) = fork::keep_forks_out() else { return };
     if attachment.is_ours() {
-        // SAFETY: the caller made it with `pin` on this attachment and lends its bytes
+        // SAFETY: R6. The caller made it with `pin` on this attachment and lends its bytes
         // to nobody any more.
         unsafe { attachment.map().unpin(pinned) };
     }

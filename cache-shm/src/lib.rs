@@ -28,6 +28,7 @@
 //! | `fork` | the wiped page by which a child learns that it is one |
 //! | `handover` | views that live through a fork |
 //! | `os` | the engine's host: clock, futex, memory, liveness |
+//! | [`safety`] | the rules behind every `unsafe` |
 //! | `file`, `directory`, `mapping`, `name`, `clock`, `size`, `list`, `sys` | the pieces |
 //!
 //! # What a region's file promises
@@ -76,6 +77,7 @@ mod mapping;
 mod name;
 mod open;
 mod os;
+pub mod safety;
 mod size;
 mod sys;
 

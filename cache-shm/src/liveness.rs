@@ -100,7 +100,7 @@ pub(crate) fn is_free(fd: BorrowedFd<'_>, byte: u64, count: u64) -> Option<bool>
 }
 
 fn request(kind: libc::c_int, byte: u64, count: u64) -> libc::flock {
-    // SAFETY: a plain C structure; all zeros is a valid value, and the process id must
+    // SAFETY: S5. A plain C structure; all zeros is a valid value, and the process id must
     // be zero for locks of this kind.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
@@ -112,7 +112,7 @@ fn request(kind: libc::c_int, byte: u64, count: u64) -> libc::flock {
 
 fn fcntl(fd: impl rustix::fd::AsFd, command: libc::c_int, lock: &mut libc::flock) -> std::result::Result<(), Errno> {
     loop {
-        // SAFETY: an open descriptor, and a structure that outlives the call.
+        // SAFETY: S5. An open descriptor, and a structure that outlives the call.
         let result = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), command, std::ptr::from_mut(lock)) };
         match (result, std::io::Error::last_os_error().raw_os_error()) {
             (-1, Some(libc::EINTR)) => {}

@@ -22,9 +22,9 @@ pub(crate) struct Mapping {
     epoch: u64,
 }
 
-// SAFETY: an address range; what lies in it is only reached through `Region`'s atomics.
+// SAFETY: R3. An address range; what lies in it is only reached through `Region`'s atomics.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: R3. As above.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -37,7 +37,7 @@ impl Mapping {
         let bytes = usize::try_from(bytes).map_err(|_| cache_core::Error::InvalidArgument {
             reason: "the region does not fit this machine's addresses",
         })?;
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        // SAFETY: S5. A new mapping at an address of the kernel's choice.
         let base = unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0) }
             .map_err(|errno| failed("mmap", errno, path))?;
         Ok(Mapping { base: base.cast(), bytes, epoch: fork::epoch() })
@@ -46,7 +46,7 @@ impl Mapping {
     /// As [`Mapping::new`], read-only and not inherited by forked children.
     pub(crate) fn not_inherited(fd: impl AsFd, bytes: u64, path: &Path) -> Result<Mapping> {
         let mapping = Mapping::new(fd, bytes, false, path)?;
-        // SAFETY: our own mapping, of which nobody has a reference.
+        // SAFETY: S5. Our own mapping, of which nobody has a reference.
         unsafe { rustix::mm::madvise(mapping.base.cast(), mapping.bytes, Advice::LinuxDontFork) }
             .map_err(|errno| failed("madvise(MADV_DONTFORK)", errno, path))?;
         Ok(mapping)
@@ -57,7 +57,7 @@ impl Mapping {
     /// # Safety
     /// The mapping outlives every clone of the region.
     pub(crate) unsafe fn region(&self) -> Region {
-        // SAFETY: mapped, page-aligned, and alive by the caller's duty; read-only
+        // SAFETY: R1. Mapped, page-aligned, and alive by the caller's duty; read-only
         // mappings are only given to read-only maps.
         unsafe { Region::from_raw(self.base, self.bytes as u64) }
     }
@@ -70,7 +70,7 @@ impl Mapping {
             return None;
         }
         let start = offset as usize & !(rustix::param::page_size() - 1);
-        // SAFETY: inside the mapping by the check above.
+        // SAFETY: R1. Inside the mapping by the check above.
         Some((unsafe { self.base.add(start) }, end - start))
     }
 }
@@ -78,7 +78,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            // SAFETY: mapped by this process in `new`, and the last user is gone.
+            // SAFETY: S2, S1. Mapped by this process in `new`, and the last user is gone.
             let unmapped = unsafe { rustix::mm::munmap(self.base.cast(), self.bytes) };
             debug_assert!(unmapped.is_ok(), "{unmapped:?}");
         }

@@ -54,7 +54,7 @@ impl Os {
     }
 
     pub(crate) fn region(&self) -> Region {
-        // SAFETY: the mapping belongs to this value; the map that gets the region owns
+        // SAFETY: S1. The mapping belongs to this value; the map that gets the region owns
         // this value too, so the region is gone first.
         unsafe { self.mapping.region() }
     }
@@ -111,7 +111,7 @@ impl Os {
     fn populate(&self, offset: u64, bytes: u64, advice: Advice) -> std::result::Result<(), Errno> {
         let (address, length) = self.mapping.pages(offset, bytes).ok_or(Errno::FAULT)?;
         for _ in 0..INTERRUPTS_MAX {
-            // SAFETY: a range of our own mapping; both advices only map its pages, as
+            // SAFETY: S5. A range of our own mapping; both advices only map its pages, as
             // touching them would, and report what would have been a SIGBUS.
             match unsafe { rustix::mm::madvise(address.cast(), length, advice) } {
                 Err(Errno::INTR | Errno::AGAIN) => {}
