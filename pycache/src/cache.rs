@@ -150,43 +150,6 @@ impl Cache {
         Ok(Cache { handle, options, value_bytes_max, identity })
     }
 
-    /// The value under `key`, or `default` when there is none.
-    ///
-    /// Never waits for another process. The object is a fresh one each time.
-    ///
-    /// >>> cache.set("a", [1, 2])
-    /// >>> cache.get("a")
-    /// [1, 2]
-    /// >>> cache.get("b", "nothing")
-    /// 'nothing'
-    #[pyo3(signature = (key, default=None))]
-    fn get<'py>(&self, key: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
-        let mut scratch = Scratch::new();
-        match self.lookup(py, Key::of(key, &mut scratch)?.bytes)? {
-            Some(value) => Ok(value),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
-    }
-
-    /// Stores `value` under `key` for `ttl` seconds (unset: the cache's default; None: for ever).
-    ///
-    /// A ttl of zero or less means that the value is expired already: the key is removed.
-    ///
-    /// Raises:
-    ///     UnsupportedType: The key or the value is of a type that is not stored.
-    ///     ValueTooLarge: The value has more bytes than a quarter of the region.
-    ///     Busy: Another process held the key's stripe for longer than the timeout.
-    ///     RegionFull: There is no room, and the region does not evict.
-    ///
-    /// >>> cache.set("a", "text", ttl=30)
-    /// >>> cache["a"]
-    /// 'text'
-    #[pyo3(signature = (key, value, ttl=Ttl::Unset))]
-    fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<()> {
-        self.store(key, value, ttl, |map, key, value, options| map.set(key, value, options).map(drop))
-    }
-
     /// Stores `value` only if `key` is not there; True if it was stored.
     ///
     /// >>> cache.add("a", 1), cache.add("a", 2), cache["a"]

@@ -3,14 +3,15 @@
 //! A thin rim: Python objects become bytes, the cache's operations are called, bytes
 //! become Python objects. Nothing here decides what is stored, kept or found.
 //!
-//! Reading order: [`key`] and [`value`] say what objects are as bytes, [`wait`] how a
-//! write waits, [`operations`] and [`cache`] what users call, [`open`] and [`arguments`]
-//! what they may say, [`iterate`] and [`errors`] what they get back. The rules that
-//! unsafe code cites are in [`safety`].
+//! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
+//! write waits, `operations`, `cache` and `fastcall` what users call, `open` and `arguments`
+//! what they may say, `iterate` and `errors` what they get back. The rules that
+//! unsafe code cites are in `safety`.
 
 mod arguments;
 mod cache;
 mod errors;
+mod fastcall;
 mod iterate;
 mod key;
 mod open;
@@ -74,6 +75,7 @@ mod _pycache {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        crate::fastcall::register(module.py())?;
         crate::errors::register(module)
     }
 }

@@ -128,6 +128,12 @@ impl Cache {
         })
     }
 
+    /// Stores `value` under `key`.
+    #[inline]
+    pub fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<()> {
+        self.store(key, value, ttl, |map, key, value, options| map.set(key, value, options).map(drop))
+    }
+
     /// Decodes a value that a write operation copied out.
     pub fn taken<'py>(&self, py: Python<'py>, meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         value::decode(py, meta.kind, bytes, self.options.serializer)
