@@ -43,7 +43,8 @@ pub enum Error {
         /// Milliseconds that the call waited.
         waited_ms: u64,
     },
-    /// A no-evict region has no room; nothing was dropped.
+    /// The region has no room: a no-evict region drops nothing, an evicting one found
+    /// nothing that it may drop.
     Full {
         /// Bytes that were asked for.
         bytes: u64,
@@ -331,7 +332,7 @@ impl fmt::Display for Error {
             ),
             Error::Full { bytes, region_bytes } => write!(
                 f,
-                "no room for {bytes} bytes in the no-evict region of {region_bytes} bytes; delete keys, or create a larger region"
+                "no room for {bytes} bytes in the region of {region_bytes} bytes; delete keys, release views, or create a larger region"
             ),
             Error::NoSpace { bytes, free_bytes, path } => write!(
                 f,

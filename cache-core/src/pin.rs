@@ -13,11 +13,18 @@ use crate::segment::BACK_STEP_BYTES;
 use crate::sync::{AtomicU64, Ordering, ProcessU8};
 
 /// Which segments this process pins, and how often.
-pub(crate) struct ReadPins(Mutex<[(u32, u32); at::READ_PIN_COUNT as usize]>);
+pub(crate) struct ReadPins(Mutex<Cells>);
+
+struct Cells {
+    /// Segment and number of pins of each cell.
+    counts: [(u32, u32); at::READ_PIN_COUNT as usize],
+    /// No pin is given any more.
+    are_revoked: bool,
+}
 
 impl ReadPins {
     pub fn new() -> ReadPins {
-        ReadPins(Mutex::new([(0, 0); at::READ_PIN_COUNT as usize]))
+        ReadPins(Mutex::new(Cells { counts: [(0, 0); at::READ_PIN_COUNT as usize], are_revoked: false }))
     }
 }
 
@@ -36,6 +43,10 @@ impl<H: Host> Map<H> {
     pub(crate) fn pin_segment(&self, segment: u32) -> Result<SegmentPin<'_, H>> {
         let owner = self.owner.ok_or(Error::ReadOnly)?;
         let mut cells = self.read_pins.0.lock();
+        if cells.are_revoked {
+            return Err(Error::PinsFull { count: 0 });
+        }
+        let cells = &mut cells.counts;
         let cell = match cells.iter().position(|(pinned, count)| *count > 0 && *pinned == segment) {
             Some(cell) => cell,
             None => {
@@ -54,10 +65,18 @@ impl<H: Host> Map<H> {
         self.region.word(self.geometry.participant_offset(slot) + at::READ_PINS + 8 * cell as u64)
     }
 
+    /// Ends the giving of pins if none is held: from now on views are private copies. False
+    /// if one is held. For a host that wants to give the memory of a lost region back.
+    pub fn revoke_pins(&self) -> bool {
+        let mut cells = self.read_pins.0.lock();
+        cells.are_revoked |= cells.counts.iter().all(|(_, count)| *count == 0);
+        cells.are_revoked
+    }
+
     /// Takes back one pin on `segment`.
     pub(crate) fn unpin_segment(&self, segment: u32) {
         let Some(owner) = self.owner else { return };
-        let mut cells = self.read_pins.0.lock();
+        let cells = &mut self.read_pins.0.lock().counts;
         if let Some(cell) = cells.iter().position(|(pinned, count)| *count > 0 && *pinned == segment) {
             cells[cell].1 -= 1;
             if cells[cell].1 == 0 {

@@ -92,6 +92,8 @@ pub(crate) struct Census {
     /// Bytes that would be lost by an eviction: live items, index, condemned.
     pub live_bytes: u64,
     pub dead_bytes: u64,
+    /// Bytes at the end of sealed segments that no item fitted into.
+    pub tail_bytes: u64,
     /// Victims in the hands of others.
     pub in_progress: u64,
     choice: Option<(u64, u64, u32, Walk)>,
@@ -106,14 +108,14 @@ impl Census {
 }
 
 impl<H: Host> Map<H> {
-    /// Counts the table and chooses the best victim outside `skip`.
+    /// Counts the table and chooses the best victim outside `skip`: first the counts,
+    /// because they decide how to choose.
     pub(crate) fn census(&self, skip: &[u32]) -> Census {
         let now_ms = self.host.now_ms();
         let segment_bytes = self.geometry.segment_bytes();
         // Relaxed: a hint.
         let cleared = self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed);
         let mut census = Census::default();
-        // First the counts, because they decide how to choose.
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
             let state = row.state();
@@ -139,6 +141,9 @@ impl<H: Host> Map<H> {
                     let taken = if state.is_run && live > 0 { length * segment_bytes } else { live };
                     census.live_bytes += taken;
                     census.dead_bytes += (length * segment_bytes).saturating_sub(taken);
+                    if state.usage != Use::Open && !state.is_run && live > 0 {
+                        census.tail_bytes += segment_bytes - written;
+                    }
                     match state.queue {
                         Queue::Small => census.small += length,
                         Queue::Main => census.main += length,
@@ -146,10 +151,28 @@ impl<H: Host> Map<H> {
                 }
             }
         }
-        // A file system without space is a smaller region: it evicts early.
-        let is_tight =
-            census.live_bytes * 100 > self.geometry.data_bytes() * LIVE_PERCENT_KEPT || self.is_space_refused();
+        // The end of a segment into which the next item did not fit holds nothing. A file
+        // system without space is a smaller region: it evicts early.
+        let taken_bytes = census.live_bytes + census.tail_bytes;
+        let is_tight = taken_bytes * 100 > self.geometry.data_bytes() * LIVE_PERCENT_KEPT || self.is_space_refused();
         let evicting = !self.is_no_evict() && is_tight;
+        self.choose(&mut census, skip, evicting, now_ms, cleared);
+        if census.choice.is_none() && !self.is_no_evict() {
+            // Nothing is worth compacting: what is dead is spread too thin to be of use.
+            self.choose(&mut census, skip, true, now_ms, cleared);
+        }
+        // A read-only attachment counts as well, but has nowhere to write it down.
+        if self.owner.is_some() {
+            // Relaxed: a hint.
+            self.free_hint().store(census.free, Ordering::Relaxed);
+        }
+        // Relaxed: a hint.
+        self.condemned_hint.store(census.condemned, Ordering::Relaxed);
+        census
+    }
+
+    /// Offers every segment outside `skip` that could be a victim.
+    fn choose(&self, census: &mut Census, skip: &[u32], evicting: bool, now_ms: u64, cleared: u64) {
         let small_first = census.small * 100 > (census.small + census.main) * SMALL_PERCENT;
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
@@ -161,17 +184,18 @@ impl<H: Host> Map<H> {
                 Use::Draining => census.offer(0, row.ticket(), index, self.stored_walk(row.progress())),
                 Use::Sealed => {
                     // Relaxed: hints.
-                    let live = row.live_bytes(row.written().load(Ordering::Relaxed));
+                    let written = row.written().load(Ordering::Relaxed);
+                    let live = row.live_bytes(written);
                     if self.is_all_dead(index, now_ms, cleared) {
                         // By the hints; the walk looks at each item.
                         let walk = if evicting { Walk::Evict } else { Walk::Compact };
                         census.offer(1, row.ticket(), index, walk);
                     } else if !evicting {
-                        // Compaction gains what is not live; it must be worth the walk.
-                        if !state.is_run && live < segment_bytes - segment_bytes / 64 {
+                        // Compaction gains what is dead; it must be worth the walk.
+                        if !state.is_run && written - live > self.geometry.segment_bytes() / 64 {
                             census.offer(2, live, index, Walk::Compact);
                         }
-                    } else if !state.is_run && live < segment_bytes / 2 {
+                    } else if !state.is_run && live < written / 2 {
                         census.offer(2, live, index, Walk::Compact);
                     } else if row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms {
                         census.offer(3, row.ticket(), index, Walk::Sweep);
@@ -183,14 +207,6 @@ impl<H: Host> Map<H> {
                 _ => {}
             }
         }
-        // A read-only attachment counts as well, but has nowhere to write it down.
-        if self.owner.is_some() {
-            // Relaxed: a hint.
-            self.free_hint().store(census.free, Ordering::Relaxed);
-        }
-        // Relaxed: a hint.
-        self.condemned_hint.store(census.condemned, Ordering::Relaxed);
-        census
     }
 
     /// True if every item of the segment expired, was cleared or replaced, by the hints.
@@ -442,7 +458,7 @@ impl<H: Host> Map<H> {
                         return Err(Error::Busy { waited_ms: waited_ns / 1_000_000 });
                     }
                     // Others are at work on it: let them.
-                    std::thread::yield_now();
+                    crate::sync::yield_now();
                 }
             }
         }

@@ -14,36 +14,50 @@ use crate::segment::{RESERVE_COUNT, State, Use};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
-/// Windows that are tried before a run is given up.
-const WINDOW_TRIES_MAX: u32 = 16;
+/// Windows that are tried before a run is given up, whatever the deadline.
+const WINDOW_TRIES_MAX: u32 = 1 << 16;
+/// Tries by compaction alone before an evict region drops what stands in the way.
+const COMPACT_TRIES: u32 = 3;
+/// Equal windows among which writers spread.
+const EQUALS_MAX: u32 = 8;
 
 impl<H: Host> Map<H> {
     /// The head of a claimed run of `length` segments.
     ///
     /// # Errors
-    /// `Full` when no window can be emptied, `Busy` when others kept taking it, `NoSpace`.
+    /// `Full` when no window can be emptied, `Busy` when others kept what it takes until the
+    /// deadline, `NoSpace`.
     pub(crate) fn obtain_run(&self, worker: &Worker<'_>, length: u32, owner: Owner, timeout_ns: u64) -> Result<u32> {
         let bytes = u64::from(length) << self.geometry.segment_shift;
         let started_ns = self.host.monotonic_ns();
+        let mut hopeless = 0;
         for attempt in 0..WINDOW_TRIES_MAX {
-            if attempt == WINDOW_TRIES_MAX / 2 {
-                // What idle lanes hold open may stand in the way.
-                self.seal_idle_lanes(true);
-            }
             // Compaction first; an evict region drops what stands in the way if that fails.
-            let may_drop = attempt >= WINDOW_TRIES_MAX / 4 && !self.is_no_evict();
-            let Some(first) = self.cheapest_window(length, may_drop) else {
-                if self.reclaim(worker, self.geometry.segment_bytes()) == Progress::Nothing(false) {
-                    self.seal_idle_lanes(true);
+            let may_drop = attempt >= COMPACT_TRIES && !self.is_no_evict();
+            match self.cheapest_window(length, may_drop, owner.index() + worker.index as u32) {
+                Some(first) => {
+                    if let Some(head) = self.claim_window(worker, first, length, may_drop, owner) {
+                        return Ok(head);
+                    }
                 }
-                continue;
-            };
-            if let Some(head) = self.claim_window(worker, first, length, may_drop, owner) {
-                return Ok(head);
+                None => {
+                    // What idle lanes hold open may stand in the way, or what others walk.
+                    self.seal_idle_lanes(true);
+                    let progress = self.reclaim(worker, self.geometry.segment_bytes());
+                    hopeless = if progress == Progress::Nothing(false) { hopeless + 1 } else { 0 };
+                    if hopeless > COMPACT_TRIES * 2 {
+                        break;
+                    }
+                }
             }
-            if attempt > 1 && self.host.monotonic_ns() - started_ns > timeout_ns {
+            let waited_ns = self.host.monotonic_ns() - started_ns;
+            if attempt > COMPACT_TRIES * 2 && waited_ns > timeout_ns {
                 worker.count(Counter::Busy, 1);
-                return Err(Error::Busy { waited_ms: (self.host.monotonic_ns() - started_ns) / 1_000_000 });
+                return Err(Error::Busy { waited_ms: waited_ns / 1_000_000 });
+            }
+            if attempt > COMPACT_TRIES {
+                // Others are at work on what we need: let them.
+                crate::sync::yield_now();
             }
         }
         worker.count(Counter::Full, 1);
@@ -72,11 +86,14 @@ impl<H: Host> Map<H> {
         }
     }
 
-    fn cheapest_window(&self, length: u32, may_drop: bool) -> Option<u32> {
+    /// The window that costs least to empty; among equals another for each `asker`, so
+    /// that two do not fight for one.
+    fn cheapest_window(&self, length: u32, may_drop: bool, asker: u32) -> Option<u32> {
         let costs: Vec<Option<u64>> =
             (0..self.geometry.segment_count).map(|index| self.emptying_cost(index, may_drop)).collect();
         let free = costs.iter().filter(|cost| **cost == Some(0)).count() as u32;
         let mut best = None;
+        let mut equals = 0;
         for (first, window) in costs.windows(length as usize).enumerate() {
             let Some(cost) = window.iter().copied().sum::<Option<u64>>() else { continue };
             let taken = window.iter().filter(|cost| **cost == Some(0)).count() as u32;
@@ -84,8 +101,18 @@ impl<H: Host> Map<H> {
             if free - taken < RESERVE_COUNT {
                 continue;
             }
-            if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, first as u32));
+            match best {
+                Some((least, _)) if cost > least => {}
+                Some((least, _)) if cost == least => {
+                    equals += 1;
+                    if equals <= asker % EQUALS_MAX * length {
+                        best = Some((cost, first as u32));
+                    }
+                }
+                _ => {
+                    equals = 0;
+                    best = Some((cost, first as u32));
+                }
             }
         }
         best.map(|(_, first)| first)

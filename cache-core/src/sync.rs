@@ -17,6 +17,14 @@ pub fn spin_loop() {
     loom::thread::yield_now();
 }
 
+/// Lets other threads run; a scheduling point in a model.
+pub fn yield_now() {
+    #[cfg(not(loom))]
+    std::thread::yield_now();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
 /// An atomic of this process alone, which no model swaps.
 pub(crate) type ProcessU32 = std::sync::atomic::AtomicU32;
 /// The same, a byte wide.

@@ -209,10 +209,11 @@ impl<H: Host> Map<H> {
                 Turn::Grow(Grown::Done) => {}
                 Turn::Grow(Grown::Refused) => growth.is_refused = true,
                 Turn::Grow(Grown::Needs(needs)) => {
-                    let prepared = growth.prepare(worker, stripe_index, needs, owner, timeout_ns);
-                    match prepared {
-                        Err(Error::Full { .. } | Error::NoSpace { .. }) if !self.is_no_evict() => {
-                            growth.is_refused = true
+                    // An evicting region does not wait for the index to grow: it drops.
+                    let timeout_ns = if self.is_no_evict() { timeout_ns } else { 0 };
+                    match growth.prepare(worker, stripe_index, needs, owner, timeout_ns) {
+                        Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. }) if !self.is_no_evict() => {
+                            growth.is_refused = true;
                         }
                         prepared => prepared?,
                     }

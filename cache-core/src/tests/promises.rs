@@ -316,3 +316,46 @@ fn bad_keys_and_values_are_named_and_harm_nothing() {
     assert_eq!(map.incr(b"n", -7, None, &options), Ok(Some(9_223_372_036_854_775_800)));
     assert_eq!(get(&map, b"key").as_deref(), Some(&b"value"[..]));
 }
+
+#[test]
+fn an_evicting_region_takes_values_that_fill_segments_badly() {
+    for (region_bytes, lengths) in [(1 << 20, [1400, 1700]), (1 << 20, [2030, 3000]), (16 << 20, [33_000, 40_000])] {
+        for length in lengths {
+            let host = TestHost::default();
+            let bench = Bench::new(region_bytes, Mode::Evict);
+            let map = bench.attach(&host, 0);
+            let value = vec![1; length];
+            for number in 0..3 * region_bytes / length as u64 {
+                map.set(&number.to_le_bytes(), &value, &WriteOptions::default())
+                    .unwrap_or_else(|error| panic!("{length} bytes, {number}: {error}"));
+            }
+            assert!(map.validate().is_clean());
+        }
+    }
+}
+
+#[test]
+fn threads_that_write_runs_at_once_all_find_room() {
+    let host = TestHost::default();
+    let bench = Bench::new(16 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let patient = WriteOptions { timeout_ns: 20_000_000_000, ..WriteOptions::default() };
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let map = &map;
+            scope.spawn(move || {
+                let mut random = Random(thread + 99);
+                for round in 0..300 {
+                    let key = random.below(12).to_le_bytes();
+                    let length = random.below(1 << 20) as usize;
+                    map.set(&key, &vec![key[0]; length], &patient)
+                        .unwrap_or_else(|error| panic!("thread {thread}, round {round}, {length} bytes: {error}"));
+                    if let Some(view) = map.view(&random.below(12).to_le_bytes()).unwrap() {
+                        assert!(view.iter().all(|byte| Some(byte) == view.first()), "a torn value");
+                    }
+                }
+            });
+        }
+    });
+    assert!(map.validate().is_clean());
+}
