@@ -233,7 +233,7 @@ def test_threads_share_a_handle(cache: Cache) -> None:
 
 def test_a_handle_may_be_closed_while_threads_use_it(directory: str) -> None:
     for _ in range(20):
-        cache = Cache("closing", size="2MB", dir=directory)
+        cache = Cache("closing", size="8MB", dir=directory)
         cache["a"] = b"x" * 300_000
         outcomes: list[str] = []
 
