@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::header::{self, Identity};
 use cache_core::layout::header::DESTROYED;
-use cache_core::{Error, Geometry, Mode, REGION_BYTES_MIN, Result};
+use cache_core::{Error, Geometry, Mode, REGION_BYTES_MAX, REGION_BYTES_MIN, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FallocateFlags, Mode as FileMode, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -142,10 +142,9 @@ fn default_bytes(fd: BorrowedFd<'_>, path: &Path) -> Result<u64> {
 
 /// The size as a whole number of pages: what the file will have.
 pub(crate) fn whole_pages(bytes: u64) -> Result<u64> {
-    let rounded = bytes.checked_next_multiple_of(4096).unwrap_or(bytes);
-    Geometry::for_size(rounded, Mode::Evict, 0)
-        .map_err(|_| Error::InvalidSize { given: bytes.to_string(), bytes_min: REGION_BYTES_MIN })?;
-    Ok(rounded)
+    let refuse = || Error::InvalidSize { given: bytes.to_string(), bytes_min: REGION_BYTES_MIN };
+    let rounded = bytes.checked_next_multiple_of(4096).ok_or_else(refuse)?;
+    if bytes < REGION_BYTES_MIN || rounded > REGION_BYTES_MAX { Err(refuse()) } else { Ok(rounded) }
 }
 
 fn temporary_file(directory: &Directory) -> Result<(String, OwnedFd)> {
