@@ -374,10 +374,8 @@ impl<H: Host> Map<H> {
     /// `ReadOnly`, `Busy`.
     pub fn maintain(&self, budget_bytes: u64) -> Result<u64> {
         let (worker, _) = self.enter()?;
+        self.work_ahead(&worker, budget_bytes);
         // Relaxed: a hint.
-        if self.census(&[]).free < self.free_target() {
-            self.reclaim(&worker, budget_bytes);
-        }
         Ok(self.free_hint().load(Ordering::Relaxed) * self.geometry.segment_bytes())
     }
 }

@@ -357,6 +357,15 @@ impl<H: Host> Map<H> {
         }
     }
 
+    /// Reclaims segment `index` from its start, copying what lives if `compacts`. True if
+    /// it became free.
+    #[cfg(loom)]
+    pub(crate) fn reclaim_segment(&self, worker: &Worker<'_>, index: u32, compacts: bool, owner: Owner) -> bool {
+        let walk = if compacts { Walk::Compact } else { Walk::Evict };
+        self.claim(index, Use::Sealed, Some(walk), owner)
+            .is_some_and(|victim| victim.run(worker, u64::MAX) == Progress::Freed)
+    }
+
     /// One piece of reclaim work: about `budget` bytes walked.
     pub(crate) fn reclaim(&self, worker: &Worker<'_>, budget: u64) -> Progress {
         let Some(owner) = self.owner else { return Progress::Nothing(false) };
@@ -381,6 +390,23 @@ impl<H: Host> Map<H> {
             self.claim(index, usage, Some(walk), owner)
                 .is_some_and(|victim| victim.run(worker, u64::MAX) == Progress::Freed)
         })
+    }
+
+    /// Background work: free segments ahead of need, else a sweep of what expired. About
+    /// `budget` bytes are walked.
+    pub(crate) fn work_ahead(&self, worker: &Worker<'_>, budget: u64) -> Progress {
+        let Some(owner) = self.owner else { return Progress::Nothing(false) };
+        if self.census(&[]).free < self.free_target() {
+            return self.reclaim(worker, budget);
+        }
+        let now_ms = self.host.now_ms();
+        let due = (0..self.geometry.segment_count).find(|index| {
+            let row = self.row(*index);
+            // Relaxed: a hint.
+            row.state().usage == Use::Sealed && row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms
+        });
+        let victim = due.and_then(|index| self.claim(index, Use::Sealed, Some(Walk::Sweep), owner));
+        victim.map_or(Progress::Nothing(false), |victim| victim.run(worker, budget))
     }
 
     /// The share of a set that consumed `bytes`: keeps some segments free ahead of need.

@@ -359,3 +359,23 @@ fn threads_that_write_runs_at_once_all_find_room() {
     });
     assert!(map.validate().is_clean());
 }
+
+#[test]
+fn background_work_drops_what_expired_although_nobody_needs_the_space() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let soon = WriteOptions { expires_at_ms: 1000, ..WriteOptions::default() };
+    for number in 0..5_000u64 {
+        let options = if number % 2 == 0 { soon } else { WriteOptions::default() };
+        map.set(&number.to_le_bytes(), &[1; 100], &options).unwrap();
+    }
+    host.now_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..1_000 {
+        map.maintain(1 << 20).unwrap();
+    }
+    let expired = map.stats().expirations;
+    assert!(expired > 2_400, "{expired} of 2500 were swept; the rest is in the open segment");
+    assert_eq!(map.len(), 2_500);
+    assert!(map.validate().is_clean());
+}
