@@ -46,8 +46,20 @@ impl Scratch {
 
 impl<'a> Key<'a> {
     /// The key that `object` is; its bytes live in the object or in `scratch`.
-    #[inline]
+    #[inline(always)]
     pub fn of(object: &'a Bound<'_, PyAny>, scratch: &'a mut Scratch) -> PyResult<Key<'a>> {
+        // The common case without a call: ASCII text of a fitting length.
+        if let Ok(text) = object.cast_exact::<PyString>()
+            && let Some(bytes) = value::ascii(text)
+            && (1..=KEY_BYTES_MAX).contains(&bytes.len())
+        {
+            return Ok(Key { bytes, form: form::TEXT });
+        }
+        Key::any(object, scratch)
+    }
+
+    #[inline(never)]
+    fn any(object: &'a Bound<'_, PyAny>, scratch: &'a mut Scratch) -> PyResult<Key<'a>> {
         let key = if let Ok(text) = object.cast_exact::<PyString>() {
             Key { bytes: text_bytes(text)?, form: form::TEXT }
         } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
@@ -90,11 +102,7 @@ fn wrong_length(py: Python<'_>, bytes: usize) -> PyErr {
 }
 
 /// The UTF-8 bytes of a str; a str that is not ASCII keeps them, so that it is encoded once.
-#[inline]
 fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
-    if let Some(bytes) = value::ascii(text) {
-        return Ok(bytes);
-    }
     let mut count: ffi::Py_ssize_t = 0;
     // SAFETY: Y1, Y3: a str. Y2: the bytes belong to it and never change.
     unsafe {

@@ -27,15 +27,25 @@ impl Cache {
     }
 
     /// The value under `key`, copied out and decoded.
-    #[inline]
+    #[inline(always)]
     pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, DETACH_BYTES);
         match self.handle.map().and_then(|map| map.get(key, &mut receiver)) {
             Ok(Some(_)) => receiver.finish(self.options.serializer).map(Some),
             Ok(None) => Ok(None),
-            Err(_) if receiver.too_large() => self.lookup_large(py, key),
-            Err(error) => Err(errors::exception(py, &error)),
+            Err(error) => self.lookup_failed(py, key, receiver.too_large(), &error),
         }
+    }
+
+    #[cold]
+    fn lookup_failed<'py>(
+        &self,
+        py: Python<'py>,
+        key: &[u8],
+        too_large: bool,
+        error: &Error,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if too_large { self.lookup_large(py, key) } else { Err(errors::exception(py, error)) }
     }
 
     /// The same, without counting as a use of the key: for walks over the whole cache.
@@ -46,8 +56,8 @@ impl Cache {
     }
 
     /// As `lookup` for a value that is long to copy: other threads run meanwhile.
-    #[cold]
-    pub fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    #[inline(never)]
+    fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let view = match self.handle.view(key) {
             Ok(Some(view)) => view,
             Ok(None) => return Ok(None),

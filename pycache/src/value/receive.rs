@@ -62,8 +62,18 @@ impl<'py> Receiver<'py> {
     }
 
     /// The object of the value that a successful read has put here.
-    #[inline]
+    #[inline(always)]
     pub fn finish(mut self, serializer: Serializer) -> PyResult<Bound<'py, PyAny>> {
+        if self.kind == kind::BYTES && !self.object.is_null() {
+            let object = std::mem::replace(&mut self.object, std::ptr::null_mut());
+            // SAFETY: Y1, Y5: the reference made by `buffer`. R7: its bytes are written.
+            return Ok(unsafe { Bound::from_owned_ptr(self.py, object) });
+        }
+        self.finish_any(serializer)
+    }
+
+    #[inline(never)]
+    fn finish_any(mut self, serializer: Serializer) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         if self.object.is_null() {
             return decode(py, self.kind, self.bytes(), serializer);
@@ -71,9 +81,6 @@ impl<'py> Receiver<'py> {
         let object = std::mem::replace(&mut self.object, std::ptr::null_mut());
         // SAFETY: Y1, Y5: the reference made by `buffer`. R7: its bytes are written.
         let object = unsafe { Bound::from_owned_ptr(py, object) };
-        if self.kind == kind::BYTES {
-            return Ok(object);
-        }
         // SAFETY: Y2, Y4: a compact ASCII str of `value_bytes` characters, made by `buffer`;
         // they lie behind its header as bytes.
         let bytes = unsafe {
@@ -88,11 +95,33 @@ impl<'py> Receiver<'py> {
 }
 
 impl Destination for Receiver<'_> {
-    #[inline]
+    #[inline(always)]
     fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]> {
         let count = meta.value_bytes;
         self.kind = meta.kind;
         self.value_bytes = count;
+        // The common case without a call: bytes, at the first attempt.
+        if meta.kind == kind::BYTES && (1..=self.bytes_max).contains(&count) && self.object.is_null() {
+            // SAFETY: Y1, Y4, Y5: a new bytes object of `count` bytes that are not yet
+            // written; it lives as long as `self.object`.
+            unsafe {
+                self.object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), count as ffi::Py_ssize_t);
+                if !self.object.is_null() {
+                    let data = ffi::PyBytes_AS_STRING(self.object).cast_mut();
+                    return Ok(std::slice::from_raw_parts_mut(data.cast(), count));
+                }
+                ffi::PyErr_Clear();
+            }
+        }
+        self.any_buffer(meta)
+    }
+}
+
+impl Receiver<'_> {
+    /// A buffer for a value of any kind, at any attempt.
+    #[inline(never)]
+    fn any_buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>]> {
+        let count = meta.value_bytes;
         if !self.object.is_null() {
             // SAFETY: Y1, Y4, Y5: given back once, and nobody else has it.
             unsafe { ffi::Py_DECREF(std::mem::replace(&mut self.object, std::ptr::null_mut())) };
