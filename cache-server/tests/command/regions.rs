@@ -117,7 +117,7 @@ fn a_name_with_a_slash_dot_or_a_control_character_is_refused() {
 #[test]
 fn a_size_that_is_none_or_too_small_is_refused() {
     let place = Place::new();
-    for size in ["1", "1MB", "-5", "lots", "", "12 parsecs", "9999999TiB"] {
+    for size in ["1", "1MB", "1048575", "-5", "lots", "", "12 parsecs", "9999999TiB"] {
         let message = place.run(&["create", "r", &format!("--size={size}"), "--json"]).failed("invalid_size");
         assert!(message.contains("1048576"), "{message}");
     }

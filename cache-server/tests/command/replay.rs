@@ -88,6 +88,21 @@ fn a_wanted_number_of_objects_is_reached_and_s3_fifo_s_hit_ratio_with_it() {
     assert!(number("lru_percent") <= number("bound_percent"), "{found}");
 }
 
+/// Items of 1.5 KB fill three quarters of a segment of 4 KiB. The region was never full
+/// enough to evict by what lives in it, compaction gained nothing, and a set failed.
+#[test]
+fn values_that_fill_their_segments_badly_are_evicted_and_never_refused() {
+    let place = Place::new();
+    let trace = place.file("mixed.txt", mixed_stream(20_000).as_bytes());
+    for value_size in ["1500", "2100", "3000", "4000", "5000"] {
+        let arguments =
+            ["replay", trace.to_str().unwrap(), "--region-size", "1MiB", "--value-size", value_size, "--json"];
+        let found = place.run(&arguments).done().json();
+        assert_eq!((&found["requests"], &found["refused"]), (&20_000.into(), &0.into()), "{found}");
+        assert!(found["evicted"].as_u64().unwrap() > 0, "{found}");
+    }
+}
+
 #[test]
 fn objects_that_cannot_be_aimed_at_are_refused() {
     let place = Place::new();
