@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use cache_core::header::{self, Identity};
@@ -191,6 +192,42 @@ impl Drop for Attachment {
         }
         // SAFETY: S6, S2. This is its one drop; nothing can use it any more.
         unsafe { ManuallyDrop::drop(&mut self.map) };
+    }
+}
+
+/// References that a forked child inherited and may not drop: kept where a leak checker
+/// finds them.
+static INHERITED: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
+
+struct Kept {
+    /// Never read: it stands for the reference.
+    _attachment: *const Attachment,
+    _next: *mut Kept,
+}
+
+/// Gives up a reference: drops it, unless it is another process's.
+///
+/// # Safety
+/// `attachment` was made by `Arc::into_raw`, and its reference is given up here.
+pub(crate) unsafe fn release(attachment: *const Attachment) {
+    // SAFETY: S3. Alive by the reference that is being given up.
+    if unsafe { &*attachment }.is_ours() {
+        // SAFETY: S2, S3. The caller's duty.
+        drop(unsafe { Arc::from_raw(attachment) });
+        return;
+    }
+    let mut next = INHERITED.load(Ordering::Relaxed);
+    loop {
+        let node = Box::into_raw(Box::new(Kept { _attachment: attachment, _next: next }));
+        // CAS both Relaxed: nobody reads the list.
+        match INHERITED.compare_exchange(next, node, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(current) => {
+                // SAFETY: S3. Made above and not published.
+                drop(unsafe { Box::from_raw(node) });
+                next = current;
+            }
+        }
     }
 }
 

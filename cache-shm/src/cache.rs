@@ -11,7 +11,7 @@ use cache_core::{
     WriteOptions, kind,
 };
 
-use crate::attach::Attachment;
+use crate::attach::{Attachment, release};
 use crate::builder::Builder;
 use crate::create;
 use crate::directory::Directory;
@@ -413,10 +413,8 @@ impl Drop for View {
         let (pinned, attachment) =
             unsafe { (ManuallyDrop::take(&mut self.pinned), ManuallyDrop::take(&mut self.attachment)) };
         handover::unpin(&attachment, pinned);
-        if !attachment.is_ours() {
-            // Inherited by a forked child: this reference is its parent's.
-            std::mem::forget(attachment);
-        }
+        // SAFETY: S3. The view's own reference.
+        unsafe { release(Arc::into_raw(attachment)) };
     }
 }
 

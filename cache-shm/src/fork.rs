@@ -49,7 +49,7 @@ static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const NEVER_USED).cast_mut()
 /// The last epoch of this line of forks; an ordinary variable that a child inherits, so
 /// that its own epoch is one that no ancestor's handle carries.
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
-/// What the process lock protects. A child leaks its parent's and starts with a new one.
+/// What the process lock protects. A child starts with a new one.
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 /// The epoch for which a fork handler already reset the engine's thread seats.
 static SEATS_RESET_EPOCH: AtomicU64 = AtomicU64::new(0);
@@ -153,6 +153,8 @@ pub(crate) struct Process {
     pub(crate) epoch: u64,
     /// The attachments of this process.
     pub(crate) registry: Registry,
+    /// What stood here when we were forked. Never read.
+    _parent: *mut Process,
 }
 
 /// The process lock, held.
@@ -176,9 +178,10 @@ pub(crate) fn enter() -> Result<Entered> {
             // A raw clone ran no handlers.
             cache_core::participant::after_fork_in_child();
         }
-        let process = Box::new(Process { epoch, registry: Registry::default() });
-        // The parent's state, if there is one, is leaked: its own threads may have been
-        // in the middle of changing it.
+        // The parent's state, if there is one, is kept as it is: its threads may have
+        // been in the middle of changing it.
+        let _parent = PROCESS.load(Ordering::Relaxed);
+        let process = Box::new(Process { epoch, registry: Registry::default(), _parent });
         PROCESS.store(Box::into_raw(process), Ordering::Relaxed);
         LAST_EPOCH.store(epoch, Ordering::Relaxed);
         page.epoch.store(epoch, Ordering::Relaxed);

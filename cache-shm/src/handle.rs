@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use cache_core::{Error, Map, Result};
 
-use crate::attach::{Attachment, CLOSED, Head, LOOK_FIRST};
+use crate::attach::{Attachment, CLOSED, Head, LOOK_FIRST, release};
 use crate::fork;
 use crate::open::{How, Opened, Plan};
 use crate::os::Os;
@@ -191,18 +191,6 @@ impl Handle {
         if !ptr::eq(head, &raw const CLOSED_HEAD) {
             self.retire(head.cast_const().cast());
         }
-    }
-}
-
-/// Drops one strong reference, unless it is the parent's.
-///
-/// # Safety
-/// `attachment` was made by `Arc::into_raw` and its reference is given up here.
-unsafe fn release(attachment: *const Attachment) {
-    // SAFETY: S3. Alive by the reference that is being given up.
-    if unsafe { &*attachment }.is_ours() {
-        // SAFETY: S2, S3. The caller's duty.
-        drop(unsafe { Arc::from_raw(attachment) });
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use cache_core::{Host, Owner, PinnedValue, Result, participant};
 use rustix::fd::OwnedFd;
 
-use crate::attach::Attachment;
+use crate::attach::{Attachment, release};
 use crate::fork::{self, ForksKeptOut};
 use crate::liveness::LifeLock;
 use crate::sys;
@@ -98,11 +98,8 @@ pub(crate) fn unpin(attachment: &Arc<Attachment>, pinned: PinnedValue) {
     }
     // Before the attachment: its last reference may detach, which takes longer.
     drop(guard);
-    if attachment.is_ours() {
-        drop(attachment);
-    } else {
-        std::mem::forget(attachment);
-    }
+    // SAFETY: S3. The list's own reference.
+    unsafe { release(Arc::into_raw(attachment)) };
 }
 
 /// Before a fork: a slot for the child with a copy of each pin.

@@ -73,28 +73,65 @@ fn run(command: &mut Command) {
     );
 }
 
-#[test]
-fn a_c_program_uses_the_cache_linked_statically_and_shared() {
-    let libraries = libraries();
-    assert_eq!(libraries.len(), 2, "{libraries:?}");
-    let dir = PathBuf::from(format!("/dev/shm/cshm-capi-{}", std::process::id()));
-    std::fs::create_dir(&dir).unwrap();
-    for library in &libraries {
-        let program = dir.join("program");
+/// A directory with the program of `tests/c`, linked with `library`.
+struct Program(PathBuf);
+
+impl Program {
+    fn build(name: &str, library: &Path) -> Program {
+        let dir = PathBuf::from(format!("/dev/shm/cshm-capi-{name}-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let program = Program(dir);
         run(Command::new("cc")
             .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-o"])
-            .arg(&program)
+            .arg(program.0.join("program"))
             .arg(here().join("tests/c/program.c"))
             .arg("-I")
             .arg(header_path().parent().unwrap())
             .arg(library)
             .args(["-lpthread", "-ldl", "-lm"]));
-        run(Command::new(&program)
-            .env("LD_LIBRARY_PATH", library.parent().unwrap())
-            .env("CACHE_SHM_DIR", &dir)
-            .arg(&dir));
+        program
     }
-    std::fs::remove_dir_all(&dir).unwrap();
+
+    /// Runs it, by itself or by what `runner` says.
+    fn run(&self, library: &Path, runner: &[&str]) {
+        let program = self.0.join("program");
+        let mut words = runner.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]);
+        run(Command::new(words.next().unwrap())
+            .args(words)
+            .arg(&self.0)
+            .env("LD_LIBRARY_PATH", library.parent().unwrap())
+            .env("CACHE_SHM_DIR", &self.0));
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_c_program_uses_the_cache_linked_statically_and_shared() {
+    let libraries = libraries();
+    assert_eq!(libraries.len(), 2, "{libraries:?}");
+    for (name, library) in ["one", "two"].into_iter().zip(&libraries) {
+        Program::build(name, library).run(library, &[]);
+    }
+}
+
+#[test]
+fn the_c_program_is_clean_under_valgrind() {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        use std::io::Write;
+        // Not through `eprintln`, which the test harness would keep to itself.
+        std::io::stderr().write_all(b"SKIP: the_c_program_is_clean_under_valgrind: no valgrind\n").unwrap();
+        return assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|all| all != "1"), "valgrind is missing");
+    }
+    let libraries = libraries();
+    let library = libraries.iter().find(|library| library.ends_with("libcache_shm.a")).unwrap();
+    let leaks = ["--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"];
+    let runner: Vec<&str> = ["valgrind", "-q", "--error-exitcode=9"].into_iter().chain(leaks).collect();
+    Program::build("valgrind", library).run(library, &runner);
 }
 
 #[test]

@@ -10,8 +10,9 @@ const STRANGER: u32 = 23_458;
 
 /// Becomes another user for good, with the default directory of that user.
 fn become_user(uid: u32, gid: u32) {
-    // SAFETY: called in forked children, which have one thread.
-    unsafe { std::env::remove_var("CACHE_SHM_DIR") };
+    // SAFETY: called in forked children, which have one thread. Not through `std`, whose
+    // lock another thread may have held at the fork.
+    assert_eq!(unsafe { libc::unsetenv(c"CACHE_SHM_DIR".as_ptr()) }, 0);
     // SAFETY: plain system calls of a process with one thread.
     unsafe {
         assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
