@@ -212,7 +212,10 @@ impl<H: Host> Map<H> {
                     // An evicting region does not wait for the index to grow: it drops.
                     let timeout_ns = if self.is_no_evict() { timeout_ns } else { 0 };
                     match growth.prepare(worker, stripe_index, needs, owner, timeout_ns) {
-                        Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. }) if !self.is_no_evict() => {
+                        // Once: a stripe without its first block has nothing to drop.
+                        Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. })
+                            if !self.is_no_evict() && !growth.is_refused =>
+                        {
                             growth.is_refused = true;
                         }
                         prepared => prepared?,
