@@ -34,7 +34,9 @@ pub const REGION_BYTES_MAX: u64 = 1 << 42;
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// Values from this size on are read under a pin, and start at a 64-byte boundary.
-pub const COPY_BYTES_MAX: usize = 16 * 1024;
+///
+/// A model's segments are small, and so are its large values.
+pub const COPY_BYTES_MAX: usize = if cfg!(loom) { 24 } else { 16 * 1024 };
 
 /// Bytes of the header page.
 pub const HEADER_BYTES: u64 = 4096;

@@ -16,6 +16,8 @@ pub mod header;
 pub mod host;
 pub mod layout;
 pub mod lock;
+#[cfg(loom)]
+pub mod model;
 pub mod participant;
 pub mod safety;
 pub mod stats;

@@ -27,7 +27,7 @@ const INDEX_SHIFT: u32 = 18;
 const INDEX_MASK: u32 = 0xfff << INDEX_SHIFT;
 const GENERATION_MASK: u32 = (1 << INDEX_SHIFT) - 1;
 /// Looks at a held lock before the first sleep.
-const SPIN_COUNT: u32 = 100;
+const SPIN_COUNT: u32 = if cfg!(loom) { 1 } else { 100 };
 /// Longest sleep between two questions about the owner's life, in nanoseconds.
 /// Short, so that a lost wake-up costs no more than this.
 const SLEEP_NS_MAX: u64 = 5_000_000;

@@ -125,32 +125,40 @@ impl Region {
     }
 }
 
-/// In a model the region is an array of the model's atomics.
+/// In a model the region is made of the model's atomics, where the model needs them.
 #[cfg(loom)]
 #[derive(Clone)]
 pub struct Region {
-    words: std::sync::Arc<Vec<AtomicU64>>,
+    areas: std::sync::Arc<Vec<(u64, Vec<AtomicU64>)>>,
     locks: std::sync::Arc<Vec<(u64, AtomicU32)>>,
 }
 
 #[cfg(loom)]
 impl Region {
-    /// A zeroed region of `bytes` bytes, with 32-bit words at the offsets in `locks`.
-    pub fn for_model(bytes: u64, locks: &[u64]) -> Region {
-        let words = (0..bytes / 8).map(|_| AtomicU64::new(0)).collect();
+    /// A zeroed region with words in `areas` (ascending) and 32-bit words at `locks`.
+    pub fn for_model(areas: &[std::ops::Range<u64>], locks: &[u64]) -> Region {
+        let words = |area: &std::ops::Range<u64>| area.clone().step_by(8).map(|_| AtomicU64::new(0)).collect();
+        let areas = areas.iter().map(|area| (area.start, words(area))).collect();
         let locks = locks.iter().map(|offset| (*offset, AtomicU32::new(0))).collect();
-        Region { words: std::sync::Arc::new(words), locks: std::sync::Arc::new(locks) }
+        Region { areas: std::sync::Arc::new(areas), locks: std::sync::Arc::new(locks) }
     }
 
     /// The word at `offset`, a multiple of 8.
     pub fn word(&self, offset: u64) -> &AtomicU64 {
-        &self.words[offset as usize / 8]
+        &self.slice(offset, 1)[0]
     }
 
     /// The 32-bit word at `offset`.
     pub fn word32(&self, offset: u64) -> &AtomicU32 {
         let found = self.locks.iter().find(|(at, _)| *at == offset);
         &found.expect("a lock word named to for_model").1
+    }
+
+    /// The offset of one of its words.
+    pub fn offset_of(&self, word: &AtomicU64) -> u64 {
+        let inside = |words: &[AtomicU64]| words.iter().position(|other| std::ptr::eq(other, word));
+        let found = self.areas.iter().find_map(|(start, words)| Some(start + 8 * inside(words)? as u64));
+        found.expect("a word of this region")
     }
 
     /// `N` words from `offset` on.
@@ -160,7 +168,9 @@ impl Region {
 
     /// `count` words from `offset` on.
     pub fn slice(&self, offset: u64, count: usize) -> &[AtomicU64] {
-        &self.words[offset as usize / 8..][..count]
+        let after = self.areas.partition_point(|(start, _)| *start <= offset);
+        let (start, words) = &self.areas[after.checked_sub(1).expect("an area of for_model")];
+        &words[(offset - start) as usize / 8..][..count]
     }
 
     /// As `words`: a model checks always.
@@ -173,9 +183,9 @@ impl Region {
         self.slice(offset, count)
     }
 
-    /// No address: views are not modelled.
-    pub fn address(&self, _offset: u64, _bytes: u64) -> *const u8 {
-        std::ptr::null()
+    /// No address, only the offset: a model reads pinned bytes as words.
+    pub fn address(&self, offset: u64, _bytes: u64) -> *const u8 {
+        std::ptr::without_provenance(offset as usize)
     }
 
     /// Nothing to fetch.

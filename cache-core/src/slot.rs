@@ -18,7 +18,7 @@
 
 use crate::hash::TAG_BITS;
 use crate::layout::block;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 
 const LOCATION_MASK: u64 = (1 << 40) - 1;
 const USE_SHIFT: u32 = 40;
@@ -149,6 +149,8 @@ impl<'a> Bucket<'a> {
             _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32,
             _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_ps, _mm_srli_epi32,
         };
+
+        use crate::sync::fence;
         // SAFETY: R1, a bucket is one line. SSE2 is part of every x86-64. The loads of the
         // line are acquire loads, as all loads of this processor are; the fence keeps the
         // compiler from moving later ones before them.
