@@ -118,9 +118,10 @@ impl Cache {
         self.0.attachment().is_err()
     }
 
-    /// Destroys the region: its name is free at once, everybody who is attached gets
-    /// `Gone` on the next write, and its memory is given back when the last of them let
-    /// go of it. This handle is left like theirs.
+    /// Destroys the region: its name is free at once, and everybody who is attached gets
+    /// `Gone` on the next write; this handle too. The memory is given back when the last
+    /// handle and view that used the region is dropped: a handle that attached anew keeps
+    /// the old mapping until then, because another thread may still be reading in it.
     ///
     /// # Errors
     /// `ReadOnly`, `Closed`, `Permission`, `Io`.
