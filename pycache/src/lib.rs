@@ -39,6 +39,13 @@ fn decode<'py>(py: Python<'py>, kind: u8, data: &[u8]) -> PyResult<Bound<'py, Py
     value::decode(py, kind, data, value::Serializer::Safe)
 }
 
+/// Destroys the region of that name, whatever state it is in, without opening it.
+#[pyfunction]
+#[pyo3(signature = (name, dir=None))]
+fn destroy(py: Python<'_>, name: &str, dir: Option<PathBuf>) -> PyResult<()> {
+    py.detach(|| cache_shm::Cache::destroy_name(name, dir.as_deref())).map_err(|error| errors::exception(py, &error))
+}
+
 /// What is known of each region in `dir`, as dicts.
 #[pyfunction]
 #[pyo3(signature = (dir=None))]
@@ -70,7 +77,7 @@ mod _pycache {
     #[pymodule_export]
     use super::cache::Cache;
     #[pymodule_export]
-    use super::{decode, encode, regions};
+    use super::{decode, destroy, encode, regions};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

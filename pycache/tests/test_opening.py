@@ -6,8 +6,10 @@ import grp
 import logging
 import math
 import os
+import random
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from pycache import (
     RegionSymlink,
     RegionTruncated,
     SizeMismatch,
+    destroy,
     regions,
 )
 
@@ -382,6 +385,50 @@ def test_a_truncated_region_is_an_error_that_says_so(cache: Cache, directory: st
     with pytest.raises(RegionTruncated, match="1000000") as caught:
         Cache("test", dir=directory)
     assert isinstance(caught.value, OSError)
+    # What cannot be opened can be destroyed, and made anew.
+    destroy("test", directory)
+    assert Cache("test", size="2MB", dir=directory).size >= 2_000_000
+
+
+def test_destroying_what_is_not_there_or_no_region_is_an_error(directory: str) -> None:
+    with pytest.raises(RegionMissing):
+        destroy("missing", directory)
+    path = Path(directory, "file")
+    path.write_text("precious")
+    path.chmod(0o600)
+    with pytest.raises(NotRegion):
+        destroy("file", directory)
+    assert path.read_text() == "precious"
+
+
+def test_reading_a_damaged_region_is_never_worse_than_an_error(directory: str) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    dice = random.Random(seed)
+    cache = Cache("damaged", size="1MiB", dir=directory)
+    for number in range(300):
+        cache[f"key {number}"] = dice.choice([b"x" * dice.randrange(3000), number, [number, "a"], "text", None])
+    assert cache.path is not None
+    file = os.open(cache.path, os.O_RDWR | os.O_CLOEXEC)
+    reads: list[Callable[[str], object]] = [
+        cache.get,
+        cache.__contains__,
+        cache.ttl,
+        lambda key: cache.get_many([key, "key 1", "key 2"]),
+        lambda key: list(cache.items()),
+        lambda key: (len(cache), bool(cache), cache.stats()),
+    ]
+    outcomes = set()
+    for _ in range(2000):
+        for _ in range(dice.randrange(1, 100)):
+            word = dice.choice([dice.randrange(2**64), dice.randrange(2**20), 1 << dice.randrange(64), 0, 2**64 - 1])
+            os.pwrite(file, word.to_bytes(8, "little"), dice.randrange(4096 // 8, cache.size // 8) * 8)
+        try:
+            dice.choice(reads)(f"key {dice.randrange(300)}")
+        except (CacheError, KeyError) as error:
+            outcomes.add(type(error).__name__)
+    os.close(file)
+    assert "KeyError" in outcomes
 
 
 def test_a_private_cache_has_no_name_and_no_file() -> None:

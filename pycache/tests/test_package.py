@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pycache
-from pycache import Cache, regions
+from pycache import Cache, destroy, regions
 
 PACKAGE = Path(pycache.__file__).parent
 METHODS = sorted(name for name in dir(Cache) if not name.startswith("_") and callable(getattr(Cache, name)))
@@ -40,9 +40,9 @@ def test_the_example_of_a_method_is_true(cache: Cache, name: str) -> None:
 
 
 def test_the_examples_of_the_package_are_true(directory: str) -> None:
-    names = {"Cache": Cache, "regions": regions, "directory": directory}
-    for what, text in (("pycache", pycache.__doc__), ("Cache", Cache.__doc__), ("regions", regions.__doc__)):
-        passes(examples(text, what, dict(names)))
+    names = {"Cache": Cache, "regions": regions, "destroy": destroy, "directory": directory}
+    for what in (pycache, Cache, regions, destroy):
+        passes(examples(what.__doc__, what.__name__, dict(names)))
 
 
 def test_every_property_says_what_it_is() -> None:
@@ -85,7 +85,7 @@ def test_all_names_are_exported() -> None:
     assert sorted(pycache.__all__) == pycache.__all__
     assert all(hasattr(pycache, name) for name in pycache.__all__)
     errors = {name for name, value in vars(pycache).items() if isinstance(value, type) and issubclass(value, Exception)}
-    assert errors | {"Cache", "RegionInfo", "regions", "__version__"} == set(pycache.__all__)
+    assert errors | {"Cache", "RegionInfo", "destroy", "regions", "__version__"} == set(pycache.__all__)
 
 
 def test_the_command_is_the_same_program_both_ways(directory: str) -> None:

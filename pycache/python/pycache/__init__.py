@@ -98,6 +98,7 @@ __all__ = [
     "ValueTooLarge",
     "WrongSerializer",
     "__version__",
+    "destroy",
     "regions",
 ]
 
@@ -127,3 +128,14 @@ def regions(dir: str | os.PathLike[str] | None = None) -> list[RegionInfo]:
     >>> cache.destroy()
     """
     return [RegionInfo(**fields) for fields in _pycache.regions(dir)]
+
+
+def destroy(name: str, dir: str | os.PathLike[str] | None = None) -> None:
+    """Destroys the region ``name`` without opening it: also one that cannot be opened.
+
+    >>> cache = Cache("docs-destroy", size="2MB", dir=directory)
+    >>> destroy("docs-destroy", directory)
+    >>> regions(directory)
+    []
+    """
+    _pycache.destroy(name, dir)

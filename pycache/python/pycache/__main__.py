@@ -18,7 +18,8 @@ def main() -> NoReturn:
     try:
         os.execv(program, ["cache-shm", *sys.argv[1:]])
     except OSError as error:
-        sys.exit(f"cache-shm: cannot run {program}: {error.strerror}; install the package pycache-shm again")
+        print(f"cache-shm: cannot run {program}: {error.strerror}; install pycache-shm again", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ __all__ = [
     "WrongSerializer",
     "__version__",
     "decode",
+    "destroy",
     "encode",
     "regions",
 ]
@@ -324,6 +325,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def regions(dir: str | PathLike[str] | None = None) -> list[dict[str, Any]]: ...
+def destroy(name: str, dir: str | PathLike[str] | None = None) -> None: ...
 def encode(value: object, bytes_max: int = ...) -> tuple[int, bytes]:
     """Kind and bytes of ``value``, as docs/value-encoding.md describes them. For tests and tools."""
 
