@@ -116,7 +116,7 @@ impl<H: Host> Map<H> {
         options: &WriteOptions,
     ) -> Result<Proposal> {
         let shape = head.shape().ok_or(Error::Internal)?;
-        let queue = self.queue_for(worker, hash, key);
+        let queue = self.queue_for(worker, hash);
         let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
         let place = self.reserve(worker, worker.publish_pin, request, options.timeout_ns)?;
         // Release: before our first byte in this space, so that a reader which meets it
@@ -149,15 +149,30 @@ impl<H: Host> Map<H> {
 
     /// The queue a new value goes to: that of the value it replaces; main if its key was
     /// dropped from small not long ago; else small.
-    fn queue_for(&self, worker: &Worker<'_>, hash: Hash, key: &[u8]) -> Queue {
-        match self.find(hash, key, Manner::Look) {
-            Ok(Some(found)) => found.word.queue(),
-            _ if self.recall(hash) => {
-                worker.count(Counter::GhostHits, 1);
-                Queue::Main
-            }
-            _ => Queue::Small,
+    fn queue_for(&self, worker: &Worker<'_>, hash: Hash) -> Queue {
+        if let Some(queue) = self.queue_of_tag(hash) {
+            return queue;
         }
+        if self.recall(hash) {
+            worker.count(Counter::GhostHits, 1);
+            return Queue::Main;
+        }
+        Queue::Small
+    }
+
+    /// The queue of the first slot that carries the key's tag. The queue is a hint, so the
+    /// item behind it is not looked at: another key of the same tag is met once in
+    /// thousands of times, and then a value begins in another queue than it might have.
+    fn queue_of_tag(&self, hash: Hash) -> Option<Queue> {
+        let (path, tag) = (self.path(hash)?, hash.tag());
+        hash.buckets(self.geometry.bucket_shift).into_iter().find_map(|number| {
+            let met = self.meet(path.entry.offset(), path.entry.depth(), tag, number)?;
+            let matches = met.bucket.matches(tag);
+            let slot = met.bucket.0.get(matches.trailing_zeros() as usize)?;
+            // Relaxed: a hint.
+            let word = Slot(slot.load(Ordering::Relaxed));
+            (word.0 != 0).then(|| word.queue())
+        })
     }
 
     /// Takes back a proposal that was not published.
