@@ -1,7 +1,8 @@
 //! The region under test: a real cache that the replay asks and fills.
 //!
-//! Every value begins with a hash of its key, and every hit is compared with it, so that
-//! a replay also shows that the cache hands out what was stored.
+//! Every value begins with a hash of its key and its own length, and every hit is compared
+//! with it, so that a replay also shows that the cache hands out what was stored. The
+//! length of a hit may differ from what this request says: objects of a trace change.
 
 use cache_shm::{Cache, Error, Mode, WriteOptions};
 
@@ -42,23 +43,24 @@ impl RegionSubject {
     }
 }
 
-/// FNV-1a over the key: any function does that tells keys apart.
-fn stamp(key: &[u8]) -> [u8; 8] {
-    let hash = key
+/// FNV-1a over the length and the key: any function does that tells values apart.
+fn stamp(key: &[u8], value_bytes: usize) -> [u8; 8] {
+    let length = (value_bytes as u64).to_le_bytes();
+    let hash = length
         .iter()
+        .chain(key)
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     hash.to_le_bytes()
 }
 
 impl Subject for RegionSubject {
     fn request(&mut self, key: &[u8], value_bytes: usize) -> Result<Answer> {
-        let stamp = stamp(key);
-        let stamp = &stamp[..value_bytes.min(8)];
         let map = self.cache.map()?;
         if map.get(key, &mut self.found)?.is_some() {
-            if self.found.len() != value_bytes || !self.found.starts_with(stamp) {
+            let stored = stamp(key, self.found.len());
+            if !self.found.starts_with(&stored[..self.found.len().min(8)]) {
                 return Err(Failure::Measurement(format!(
-                    "the cache answered {:?} with {} bytes that were not stored under it ({value_bytes} were); please report it with the trace",
+                    "the cache answered {:?} with {} bytes that were not stored under it; please report it with the trace",
                     String::from_utf8_lossy(key),
                     self.found.len(),
                 )));
@@ -68,7 +70,8 @@ impl Subject for RegionSubject {
         if self.value.len() < value_bytes {
             self.value.resize(value_bytes, b'.');
         }
-        self.value[..stamp.len()].copy_from_slice(stamp);
+        let beginning = value_bytes.min(8);
+        self.value[..beginning].copy_from_slice(&stamp(key, value_bytes)[..beginning]);
         match map.set(key, &self.value[..value_bytes], &WriteOptions::default()) {
             Ok(_) => Ok(Answer::Stored),
             Err(Error::ValueTooLarge { .. }) => Ok(Answer::Refused),
