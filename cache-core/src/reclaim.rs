@@ -386,10 +386,14 @@ impl<H: Host> Map<H> {
         let walk = if may_drop { Walk::Evict } else { Walk::Compact };
         let usage = self.row(index).state().usage;
         // An item of a run that was used lives through as many rounds as it has uses left.
-        (0..=crate::slot::USE_MAX).any(|_| {
-            self.claim(index, usage, Some(walk), owner)
-                .is_some_and(|victim| victim.run(worker, u64::MAX) == Progress::Freed)
-        })
+        for _ in 0..=crate::slot::USE_MAX {
+            // Lost to another writer: what is here next is not what was chosen.
+            let Some(victim) = self.claim(index, usage, Some(walk), owner) else { return false };
+            if victim.run(worker, u64::MAX) == Progress::Freed {
+                return true;
+            }
+        }
+        false
     }
 
     /// Background work: free segments ahead of need, else a sweep of what expired. About

@@ -35,8 +35,8 @@ impl<H: Host> Map<H> {
             // Compaction first; an evict region drops what stands in the way if that fails.
             let may_drop = attempt >= COMPACT_TRIES && !self.is_no_evict();
             match self.cheapest_window(length, may_drop, owner.index() + worker.index as u32) {
-                Some(first) => {
-                    if let Some(head) = self.claim_window(worker, first, length, may_drop, owner) {
+                Some(window) => {
+                    if let Some(head) = self.claim_window(worker, window, length, may_drop, owner) {
                         return Ok(head);
                     }
                 }
@@ -86,9 +86,9 @@ impl<H: Host> Map<H> {
         }
     }
 
-    /// The window that costs least to empty; among equals another for each `asker`, so
-    /// that two do not fight for one.
-    fn cheapest_window(&self, length: u32, may_drop: bool, asker: u32) -> Option<u32> {
+    /// The cost and the first segment of the window that costs least to empty; among equals
+    /// another for each `asker`, so that two do not fight for one.
+    fn cheapest_window(&self, length: u32, may_drop: bool, asker: u32) -> Option<(u64, u32)> {
         let costs: Vec<Option<u64>> =
             (0..self.geometry.segment_count).map(|index| self.emptying_cost(index, may_drop)).collect();
         let free = costs.iter().filter(|cost| **cost == Some(0)).count() as u32;
@@ -115,12 +115,21 @@ impl<H: Host> Map<H> {
                 }
             }
         }
-        best.map(|(_, first)| first)
+        best
     }
 
     /// Claims the window in ascending order, emptying what is in use. On any failure
-    /// everything that was claimed is given back.
-    fn claim_window(&self, worker: &Worker<'_>, first: u32, length: u32, may_drop: bool, owner: Owner) -> Option<u32> {
+    /// everything that was claimed is given back; so it is when emptying would cost more
+    /// than it did when the window was chosen, because then another writer was here before
+    /// us, and what it wrote is not ours to drop.
+    fn claim_window(
+        &self,
+        worker: &Worker<'_>,
+        (mut budget, first): (u64, u32),
+        length: u32,
+        may_drop: bool,
+        owner: Owner,
+    ) -> Option<u32> {
         let claimed = State::FREE.owned(Use::Claimed, owner);
         let give_back = |until: u32| {
             for index in first..until {
@@ -136,6 +145,9 @@ impl<H: Host> Map<H> {
                     is_ours = row.change(from, claimed);
                     break;
                 }
+                let left = self.emptying_cost(index, may_drop).and_then(|cost| budget.checked_sub(cost));
+                let Some(left) = left else { break };
+                budget = left;
                 if !self.empty_segment(worker, index, may_drop, owner) {
                     break;
                 }
