@@ -395,7 +395,7 @@ pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
         let mut part = *part;
         if held != 0 {
             let take = part.len().min(8 - held);
-            carry |= little(&part[..take]) << (8 * held);
+            carry |= first_bytes(part, take) << (8 * held);
             held += take;
             part = &part[take..];
             if held < 8 {
@@ -414,10 +414,29 @@ pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
             at += 1;
         }
         held = chunks.remainder().len();
-        carry = little(chunks.remainder());
+        carry = last_bytes(part, held);
     }
     if held != 0 {
         words[at].store(carry, Ordering::Relaxed);
+    }
+}
+
+/// The first `count` bytes of `part`, at most eight, as a little-endian number.
+#[inline(always)]
+fn first_bytes(part: &[u8], count: usize) -> u64 {
+    match part.first_chunk::<8>() {
+        // One load and a mask instead of a copy of unknown length.
+        Some(first) if count < 8 => u64::from_le_bytes(*first) & ((1 << (8 * count)) - 1),
+        _ => little(&part[..count]),
+    }
+}
+
+/// The last `count` bytes of `part`, fewer than eight, as a little-endian number.
+#[inline(always)]
+fn last_bytes(part: &[u8], count: usize) -> u64 {
+    match part.last_chunk::<8>() {
+        Some(last) if count > 0 => u64::from_le_bytes(*last) >> (8 * (8 - count)),
+        _ => little(&part[part.len() - count..]),
     }
 }
 
@@ -440,6 +459,17 @@ mod tests {
         let region = memory.region();
         let words = region.slice(0, 2048);
         let source: Vec<u8> = (0..2048 * 8).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for first in 0..20 {
+            for second in 0..40 {
+                let (key, value) = source[..first + second].split_at(first);
+                copy_in(words, &[key, value]);
+                let mut out = vec![MaybeUninit::new(0); first + second];
+                copy_out_by_words(words, 0, &mut out);
+                // SAFETY: R7. Every byte was initialized by `vec!`.
+                let out: Vec<u8> = out.iter().map(|byte| unsafe { byte.assume_init() }).collect();
+                assert_eq!(out, source[..first + second], "{first} and {second} bytes");
+            }
+        }
         copy_in(words, &[&source]);
         for bytes in (0..600).chain([1000, 4096, 16_000]) {
             for skip in 0..8 {
