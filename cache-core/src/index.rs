@@ -208,7 +208,7 @@ impl<H: Host> Map<H> {
         let entry_word = self.region.word(entries + 8 * prefix(hash.tag(), Self::directory_depth(root)));
         // Acquire: pairs with the Release that published the block.
         let entry = Link(entry_word.load(Ordering::Acquire));
-        if entry.0 == 0 || entry.depth() > DEPTH_MAX || !self.is_block(entry.offset()) {
+        if entry.0 == 0 || entry.depth() > Self::directory_depth(root) || !self.is_block(entry.offset()) {
             return None;
         }
         Some(Path { root_word: self.stripe(stripe_index).root(), root, entry_word, entry })

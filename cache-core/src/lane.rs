@@ -156,7 +156,7 @@ impl<H: Host> Map<H> {
         let row = self.row(segment);
         let start = self.geometry.segment_offset(segment);
         // Relaxed: protected by the lane's lock. Bounded: the word is not trusted.
-        let written = row.written().load(Ordering::Relaxed).min(self.geometry.segment_bytes());
+        let written = row.written().load(Ordering::Relaxed).min(self.geometry.segment_bytes()) & !7;
         let mut offset = start + written;
         let mut filler = 0;
         if request.head.flags & ALIGNED != 0 {

@@ -390,7 +390,7 @@ impl Geometry {
         if segment_count < 4 || segment_count > u64::from(u32::MAX / 2) {
             return Err(Error::Corrupt { reason: "the region is too small for its geometry" });
         }
-        Ok(Geometry {
+        let geometry = Geometry {
             region_bytes,
             segment_shift,
             segment_count: segment_count as u32,
@@ -411,7 +411,11 @@ impl Geometry {
             leases_offset,
             table_offset,
             segments_offset,
-        })
+        };
+        if geometry.blocks_per_segment() == 0 {
+            return Err(Error::Corrupt { reason: "an index block does not fit a segment" });
+        }
+        Ok(geometry)
     }
 
     /// Bytes of a segment.
@@ -485,7 +489,7 @@ impl Geometry {
     pub fn blocks_per_segment(&self) -> u64 {
         let count = self.segment_bytes() / (self.block_bytes() + 8);
         let words = (8 * count).next_multiple_of(LINE_BYTES);
-        if words + count * self.block_bytes() <= self.segment_bytes() { count } else { count - 1 }
+        if words + count * self.block_bytes() <= self.segment_bytes() { count } else { count.saturating_sub(1) }
     }
 
     /// Offset of the first block inside an index segment.

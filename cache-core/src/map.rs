@@ -49,6 +49,8 @@ pub struct Map<H: Host> {
     pub(crate) condemned_hint: AtomicU64,
     /// When the file system last refused memory; 0 = never.
     pub(crate) space_refused_ns: AtomicU64,
+    /// When compaction last freed no more than it took; 0 = never.
+    pub(crate) compaction_futile_ns: AtomicU64,
 }
 
 impl<H: Host> Map<H> {
@@ -69,6 +71,7 @@ impl<H: Host> Map<H> {
             held_count: std::array::from_fn(|_| AtomicU64::new(0)),
             condemned_hint: AtomicU64::new(0),
             space_refused_ns: AtomicU64::new(0),
+            compaction_futile_ns: AtomicU64::new(0),
             region,
             geometry,
             owner,
@@ -147,9 +150,15 @@ impl<H: Host> Map<H> {
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
-        let common = self.read_common(hash, key, |meta| buffer_of(destination, meta), manner == Manner::Use);
-        match common {
-            Some(Common::Hit(meta)) => {
+        let mut is_refused = false;
+        let copy = |meta: &Meta| {
+            let buffer = buffer_of(destination, meta);
+            is_refused = buffer.is_none();
+            buffer
+        };
+        match self.read_common(hash, key, copy, manner == Manner::Use) {
+            // A destination without room: the general way finds out why and says so.
+            Some(Common::Hit(meta)) if !is_refused => {
                 self.count(Counter::Hits, 1);
                 Ok(Some(meta))
             }
@@ -157,7 +166,7 @@ impl<H: Host> Map<H> {
                 self.count(Counter::Misses, 1);
                 Ok(None)
             }
-            None => self.get_uncommon(hash, key, destination, manner),
+            _ => self.get_uncommon(hash, key, destination, manner),
         }
     }
 

@@ -121,7 +121,8 @@ impl World {
             let slot = geometry.participant_offset(index);
             areas.push(area(slot, slot_at::WORKERS + slot_at::WORKER_BYTES * WORKER_COUNT));
             let idle = WORKER_COUNT..u64::from(slot_at::WORKER_COUNT);
-            let pins = |worker| area(slot + slot_at::WORKERS + slot_at::WORKER_BYTES * worker, slot_at::WORKER_COUNTERS);
+            let pins =
+                |worker| area(slot + slot_at::WORKERS + slot_at::WORKER_BYTES * worker, slot_at::WORKER_COUNTERS);
             areas.extend(idle.map(pins));
         }
         areas.push(area(geometry.stripe_offset(0), stripe::BYTES));

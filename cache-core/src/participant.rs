@@ -204,6 +204,8 @@ struct Seat(u32);
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // What this thread still does in its last moments it does in the shared seat.
+        WORKER.set(SHARED);
         // Release: the next thread in this seat goes on with our counters.
         TAKEN.fetch_and(!(1 << self.0), Ordering::Release);
     }

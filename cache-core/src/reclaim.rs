@@ -44,8 +44,10 @@ const SHARE_BYTES_MIN: u64 = 2048;
 /// Condemned bytes beyond which views are copies, in percent of the segments.
 const CONDEMNED_PERCENT_MAX: u64 = 5;
 
-/// How long a refusal of the file system counts, in nanoseconds.
-const SPACE_REFUSED_NS: u64 = 1_000_000_000;
+/// How long a refusal of the file system, or a futile compaction, counts, in nanoseconds.
+const VAIN_NS: u64 = 1_000_000_000;
+/// Turns of reclaim for one segment after which an evicting region stops to compact.
+const FUTILE_TURNS_MAX: u64 = 16;
 
 /// What a walk does with items that live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +156,7 @@ impl<H: Host> Map<H> {
         // The end of a segment into which the next item did not fit holds nothing. A file
         // system without space is a smaller region: it evicts early.
         let taken_bytes = census.live_bytes + census.tail_bytes;
-        let is_tight = taken_bytes * 100 > self.geometry.data_bytes() * LIVE_PERCENT_KEPT || self.is_space_refused();
+        let is_tight = taken_bytes * 100 > self.geometry.data_bytes() * LIVE_PERCENT_KEPT || self.is_compaction_vain();
         let evicting = !self.is_no_evict() && is_tight;
         self.choose(&mut census, skip, evicting, now_ms, cleared);
         if census.choice.is_none() && !self.is_no_evict() {
@@ -284,7 +286,7 @@ impl<H: Host> Map<H> {
         let (walk, at) = if expected == Use::Draining {
             // Relaxed: ordered by the state's CAS. What is stored may only be used to
             // skip items, so it is bounded by the walk.
-            (self.stored_walk(row.progress()), row.progress().load(Ordering::Relaxed) as u32)
+            (self.stored_walk(row.progress()), row.progress().load(Ordering::Relaxed) as u32 & !7)
         } else {
             (walk.unwrap_or(Walk::Evict), 0)
         };
@@ -349,7 +351,11 @@ impl<H: Host> Map<H> {
         let row = self.row(index);
         let state = State::from_word(from);
         match state.usage {
-            Use::Claimed if state.is_run => self.release_run(index, from),
+            // Owned first: two who release the same run would free what a third made of it.
+            Use::Claimed if state.is_run => self.owner.is_some_and(|me| {
+                let ours = state.owned(Use::Reclaiming, me);
+                row.change(from, ours) && self.release_run(index, ours.to_word())
+            }),
             Use::Claimed => self.free_segment(index, from),
             // From the start, with the look for write pins that it may have died before.
             Use::Reclaiming => row.change(from, state.to(Use::Sealed)),
@@ -455,7 +461,7 @@ impl<H: Host> Map<H> {
         let mut refused = None;
         let mut nothing = 0;
         // Each turn frees a segment, or somebody else took it, or there is nothing left.
-        for _ in 0..u64::from(self.geometry.segment_count) * 64 {
+        for turn in 0..u64::from(self.geometry.segment_count) * 64 {
             match self.take_free(purpose, owner) {
                 Ok(Some(index)) => return Ok(index),
                 Ok(None) => {}
@@ -470,6 +476,11 @@ impl<H: Host> Map<H> {
             }
             let Progress::Nothing(others) = self.reclaim(worker, self.geometry.segment_bytes()) else {
                 nothing = 0;
+                if turn >= FUTILE_TURNS_MAX && !self.is_no_evict() {
+                    // Compaction frees no more than it takes: evict for a while.
+                    // Relaxed: a hint of this process.
+                    self.compaction_futile_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
+                }
                 continue;
             };
             nothing += 1;
@@ -496,11 +507,13 @@ impl<H: Host> Map<H> {
         Err(refused.unwrap_or_else(|| self.full(bytes)))
     }
 
-    /// True if the file system refused memory a moment ago.
-    fn is_space_refused(&self) -> bool {
-        // Relaxed: a hint of this process.
-        let refused_ns = self.space_refused_ns.load(Ordering::Relaxed);
-        refused_ns != 0 && self.host.monotonic_ns() - refused_ns < SPACE_REFUSED_NS
+    /// True if the file system refused memory, or compaction gained nothing, a moment ago.
+    fn is_compaction_vain(&self) -> bool {
+        [&self.space_refused_ns, &self.compaction_futile_ns].iter().any(|noted| {
+            // Relaxed: a hint of this process.
+            let noted_ns = noted.load(Ordering::Relaxed);
+            noted_ns != 0 && self.host.monotonic_ns().saturating_sub(noted_ns) < VAIN_NS
+        })
     }
 
     /// Recounts the live bytes of every sealed segment from its items.
@@ -607,7 +620,7 @@ impl<H: Host> Map<H> {
                     done = Some(word);
                     // AcqRel: a split that copied the old word fails its CAS, or its moved
                     // bit is seen here.
-                    if moved(met.bucket.counter().fetch_add(1, Ordering::AcqRel)) {
+                    if moved(met.bucket.counter().fetch_add(1, Ordering::AcqRel)) || !path.is_current() {
                         continue 'again;
                     }
                     return done;
@@ -761,7 +774,8 @@ impl<H: Host> Victim<'_, H> {
         if let Some((queue, uses)) = to {
             match self.relocate(worker, hash, meta, offset, bytes, queue, uses) {
                 Ok(()) => return true,
-                Err(_) if map.is_no_evict() => return false,
+                // What was to be kept is kept; a lack of room ends in a walk that evicts.
+                Err(_) if map.is_no_evict() || self.walk == Walk::Compact => return false,
                 Err(_) => {}
             }
         }

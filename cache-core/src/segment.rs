@@ -189,10 +189,10 @@ impl<'a> Row<'a> {
     }
 
     pub fn set_ticket(self, ticket: u64) {
-        let word = self.at(at::TICKET);
-        // Relaxed: only the segment's owner changes it.
-        let backed = word.load(Ordering::Relaxed) & !TICKET_MASK;
-        word.store(backed | ticket & TICKET_MASK, Ordering::Relaxed);
+        // Relaxed: an order of preference. In one step, because the backed part beside it is
+        // raised by others.
+        let set = |was: u64| Some(was & !TICKET_MASK | ticket & TICKET_MASK);
+        let _ = self.at(at::TICKET).fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
     }
 
     /// Bytes from the segment's start that have memory of their own.
@@ -204,10 +204,10 @@ impl<'a> Row<'a> {
 
     pub fn set_backed_bytes(self, geometry: &Geometry, bytes: u64) {
         let units = ((bytes << 12) >> geometry.segment_shift).min(BACKED_UNITS);
-        // Release: the memory is there before anybody relies on it.
-        let word = self.at(at::TICKET);
-        let ticket = word.load(Ordering::Relaxed) & TICKET_MASK;
-        word.store(ticket | units << TICKET_BITS, Ordering::Release);
+        // Release: the memory is there before anybody relies on it. Only ever raised: two
+        // writers may extend one segment at once, and the slower must not take it back.
+        let raise = |was: u64| Some(was & TICKET_MASK | (was >> TICKET_BITS).max(units) << TICKET_BITS);
+        let _ = self.at(at::TICKET).fetch_update(Ordering::Release, Ordering::Relaxed, raise);
     }
 
     /// Notes that an item with this expiry goes into the segment.

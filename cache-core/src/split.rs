@@ -174,14 +174,25 @@ impl<H: Host> Map<H> {
         if children.iter().any(|child| !self.is_block(*child)) || children[0] == children[1] || depth >= TAG_BITS - 1 {
             return Err(DAMAGED);
         }
-        for child in children {
-            self.block_is_in_use(child, stripe_index);
+        // Entries change only after the last bucket has moved; then a child may have been split
+        // and freed in its turn, and is no longer this stripe's to mark.
+        let is_moving = (0..self.geometry.bucket_count()).any(|number| {
+            // Acquire: as every reader.
+            !moved(self.bucket(parent, number).counter().load(Ordering::Acquire))
+        });
+        if is_moving {
+            for child in children {
+                self.block_is_in_use(child, stripe_index);
+            }
         }
         for number in 0..self.geometry.bucket_count() {
             self.move_bucket(parent, children, depth, number);
         }
         let (root, mut entries) = self.directory(stripe_index).ok_or(DAMAGED)?;
         let mut directory_depth = Self::directory_depth(root);
+        if depth > directory_depth {
+            return Err(DAMAGED);
+        }
         if directory_depth == depth {
             let Some((offset, larger)) = growth.directory.take_if(|(_, larger)| *larger == depth + 1) else {
                 return Ok(Grown::Needs(Needs { blocks: 0, directory: Some(depth + 1) }));

@@ -222,6 +222,10 @@ impl<H: Host> Map<H> {
             match turn {
                 Turn::Done(done) => return Ok(done),
                 Turn::Grow(Grown::Done) => {}
+                // Nothing may be dropped, or nothing was found to drop.
+                Turn::Grow(Grown::Refused) if growth.is_refused || self.is_no_evict() => {
+                    return Err(self.full(self.geometry.block_bytes()));
+                }
                 Turn::Grow(Grown::Refused) => growth.is_refused = true,
                 Turn::Grow(Grown::Needs(needs)) => {
                     // An evicting region does not wait for the index to grow: it drops.

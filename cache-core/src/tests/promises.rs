@@ -274,7 +274,7 @@ fn many_threads_lose_no_update() {
     let host = TestHost::default();
     let bench = Bench::new(8 << 20, Mode::Evict);
     let map = bench.attach(&host, 0);
-    let options = WriteOptions { expires_at_ms: NEVER, ..WriteOptions::default() };
+    let options = WriteOptions { expires_at_ms: NEVER, timeout_ns: 60_000_000_000, ..WriteOptions::default() };
     std::thread::scope(|scope| {
         for thread in 0..12u64 {
             let map = &map;
@@ -378,4 +378,33 @@ fn background_work_drops_what_expired_although_nobody_needs_the_space() {
     assert!(expired > 2_400, "{expired} of 2500 were swept; the rest is in the open segment");
     assert_eq!(map.len(), 2_500);
     assert!(map.validate().is_clean());
+}
+
+#[test]
+fn a_buffer_that_is_too_small_is_an_error_and_costs_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    map.set(b"key", b"a longer value", &WriteOptions::default()).unwrap();
+    let mut small = [0; 4];
+    let expected = Err(Error::BufferTooSmall { bytes: 14, bytes_given: 4 });
+    for _ in 0..3 {
+        assert_eq!(map.get(b"key", &mut crate::Buffer(&mut small)), expected);
+        assert_eq!(map.take(b"key", 0, &mut crate::Buffer(&mut small)), expected);
+    }
+    assert_eq!(get(&map, b"key").as_deref(), Some(&b"a longer value"[..]));
+}
+
+#[test]
+fn items_of_a_good_part_of_a_segment_never_fill_an_evicting_region() {
+    for length in [12_000usize, 20_000, 24_000] {
+        let host = TestHost::default();
+        let bench = Bench::new(8 << 20, Mode::Evict);
+        let map = bench.attach(&host, 0);
+        for number in 0..2_000u64 {
+            map.set(&number.to_le_bytes(), &vec![1; length], &WriteOptions::default())
+                .unwrap_or_else(|error| panic!("{length} bytes, {number}: {error}"));
+        }
+        assert!(map.validate().is_clean());
+    }
 }
