@@ -481,7 +481,7 @@ impl Geometry {
     /// Bytes of an index block: its line, its buckets, a ghost word per bucket.
     #[inline]
     pub fn block_bytes(&self) -> u64 {
-        block::BUCKETS + self.bucket_count() * (block::BUCKET_BYTES + 8)
+        (block::BUCKETS + self.bucket_count() * (block::BUCKET_BYTES + 8)).next_multiple_of(LINE_BYTES)
     }
 
     /// Index blocks of an index segment; before them stands a state word for each.

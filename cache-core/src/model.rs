@@ -23,7 +23,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, ProcessU32, yield_now};
 use crate::types::WriteOptions;
 use crate::write::Decision;
 
-const SEGMENT_SHIFT: u32 = 9;
+const SEGMENT_SHIFT: u32 = 10;
 const SEGMENT_COUNT: u64 = 6;
 /// Workers that have counters: no more threads than this run models at once.
 const WORKER_COUNT: u64 = 4;
@@ -95,7 +95,7 @@ pub fn release_for_the_dead(word: &AtomicU32, dead: Owner, host: &ModelHost) {
     lock::release_for_the_dead(word, |owner| owner == dead, host);
 }
 
-/// A region: one stripe, two buckets a block, six segments of 512 bytes.
+/// A region: one stripe, two buckets a block, six segments of 1 KiB.
 pub struct World {
     region: Region,
     geometry: Geometry,
