@@ -228,9 +228,9 @@ impl<H: Host> Map<H> {
         for number in 0..self.geometry.bucket_count() {
             let words = self.region.words::<8>(buckets + block::BUCKET_BYTES * number);
             // Release, counter first: a late reader of the old life sees it change no later
-            // than the slots.
-            let counter = words[0].load(Ordering::Relaxed);
-            words[0].store((counter & !block::MOVED) + 1, Ordering::Release);
+            // than the slots. In one step: a late writer of the old life may bump it as well.
+            let next = |counter: u64| Some((counter & !block::MOVED) + 1);
+            let _ = words[0].fetch_update(Ordering::Release, Ordering::Relaxed, next);
             for slot in &words[1..] {
                 slot.store(0, Ordering::Release);
             }

@@ -15,8 +15,8 @@ use crate::host::Host;
 use crate::item::{EXPIRES, FORM_MASK, HEAD_BYTES, Head};
 use crate::layout::{COPY_BYTES_MAX, LINE_BYTES, block, stripe};
 use crate::map::Map;
-use crate::region;
-use crate::slot::{Bucket, Link, Slot, USE_MAX, moved};
+use crate::pin::{KNOWN, KNOWN_PAIR};
+use crate::slot::{Bucket, Link, Slot, USE_MAX, matches_of_pair, moved};
 use crate::sync::{Ordering, fence};
 use crate::types::{Destination, Meta, NEVER};
 
@@ -26,8 +26,26 @@ pub(crate) enum Common {
     Miss,
 }
 
+/// What becomes of the value that was found.
+pub(crate) enum Wanted {
+    /// It is copied to this place, which has room for it.
+    At(*mut u8),
+    /// Nothing: the caller only asks whether it is there.
+    Nothing,
+    /// There is no room for it; the general way says so.
+    Refused,
+}
+
 /// Key length and the flags that only the general way knows, in one comparison.
 const HEAD_MASK: u64 = 0xffff | (!(EXPIRES | FORM_MASK) as u64) << 24;
+/// Longest key that is an ordinary matter.
+const KEY_BYTES_COMMON: usize = 1024;
+
+/// Longest value that is an ordinary matter: with its key and header it reaches from the
+/// chunk that it begins in at most into the next.
+pub(crate) fn value_bytes_common(chunk_bytes: u64) -> usize {
+    (chunk_bytes as usize).saturating_sub(KEY_BYTES_COMMON + 64).min(COPY_BYTES_MAX)
+}
 
 impl<H: Host> Map<H> {
     /// Reads `key` if that is an ordinary matter; `None` leaves it to `lookup`.
@@ -36,7 +54,7 @@ impl<H: Host> Map<H> {
         &self,
         hash: Hash,
         key: &[u8],
-        copy: impl FnOnce(&Meta) -> Option<*mut u8>,
+        copy: impl FnOnce(&Meta) -> Wanted,
         counts_as_use: bool,
     ) -> Option<Common> {
         let tag = hash.tag();
@@ -51,85 +69,94 @@ impl<H: Host> Map<H> {
             self.region.word(entries + 8 * prefix(tag, link.depth()))
         };
         let entry = entry_word.load(Ordering::Acquire);
-        // Only the two lines that are read are checked, each inside one known chunk; a block
-        // that does not stand on a line is not one.
+        // A block that does not stand on a line is not one. It is shorter than a chunk: from
+        // its start on, this chunk and the next hold all of it.
         let block = Link(entry).offset() & !(LINE_BYTES - 1);
-        let [first, second] = hash
-            .buckets(self.geometry.bucket_shift)
-            .map(|number| block + block::BUCKETS + block::BUCKET_BYTES * number);
-        if !self.is_known(first) || !self.is_known(second) {
+        let [first, second] = hash.bucket_offsets(self.bucket_mask).map(|offset| block + block::BUCKETS + offset);
+        if self.known(block) & KNOWN_PAIR == 0 && self.known(first) & self.known(second) & KNOWN == 0 {
             return None;
         }
         // SAFETY: R4. Both lines are inside chunks of the region that are readable.
         let [first, second] = [first, second].map(|line| unsafe { Bucket(self.region.words_unchecked(line)) });
         let counters = [first.counter().load(Ordering::Acquire), second.counter().load(Ordering::Acquire)];
-        if moved(counters[0] | counters[1]) {
+        // The way is looked at again here, while the lines are fetched: at this moment the
+        // block serves the key, and it cannot cease to without a change of its counters, which
+        // only ever grow.
+        let is_current = entry_word.load(Ordering::Acquire) == entry && root_word.load(Ordering::Acquire) == root;
+        if !is_current || moved(counters[0] | counters[1]) {
             return None;
         }
-        let is_current = || entry_word.load(Ordering::Acquire) == entry && root_word.load(Ordering::Acquire) == root;
-        let matches = first.matches(tag) | second.matches(tag) << 8;
+        let matches = matches_of_pair(first, second, tag);
         if matches == 0 {
             let is_unchanged = first.counter().load(Ordering::Acquire) == counters[0]
                 && second.counter().load(Ordering::Acquire) == counters[1];
-            return (is_unchanged && is_current()).then_some(Common::Miss);
+            return is_unchanged.then_some(Common::Miss);
         }
         if matches & (matches - 1) != 0 {
             // Two candidates: rare enough for the general way.
             return None;
         }
         let number = matches.trailing_zeros() as usize;
-        let which = std::hint::select_unpredictable(number < 8, 0, 1);
-        let (bucket, counter) = ([first, second][which & 1], counters[which & 1]);
+        let is_first = number < 8;
+        let bucket = std::hint::select_unpredictable(is_first, first, second);
+        let counter = std::hint::select_unpredictable(is_first, counters[0], counters[1]);
         let slot = &bucket.0[number & 7];
         let word = Slot(slot.load(Ordering::Acquire));
         let offset = word.offset();
-        if word.tag() != tag || !self.is_known(offset) {
+        // Whether it still carries the tag does not matter: the key decides.
+        let known = self.known(offset);
+        if known & KNOWN == 0 || key.len() > KEY_BYTES_COMMON {
             return None;
         }
         // SAFETY: R4. The word's chunk is readable, and chunks are whole words.
         // Relaxed: ordered by the load of the slot, checked by its re-check.
-        let head = unsafe { self.region.words_unchecked::<1>(offset) }[0].load(Ordering::Relaxed);
+        let [head, version] = unsafe { self.region.words_unchecked(offset) };
+        let head = head.load(Ordering::Relaxed);
         let value_bytes = head as u32 as usize;
         let expires = (head >> 56) as u8 & EXPIRES != 0;
-        let key_at = HEAD_BYTES + 8 * u64::from(expires);
-        let bytes = (key_at + key.len() as u64 + value_bytes as u64).next_multiple_of(8);
+        let key_at = offset + HEAD_BYTES + 8 * u64::from(expires);
+        let value_at = key_at + key.len() as u64;
         if (head >> 32) & HEAD_MASK != key.len() as u64
-            || value_bytes > COPY_BYTES_MAX
-            || !self.is_known_to(offset, offset + bytes - 1)
+            || value_bytes > self.value_bytes_common
+            || (known & KNOWN_PAIR == 0 && !self.is_known_to(offset, value_at + value_bytes as u64 + 7))
         {
             return None;
         }
-        // SAFETY: R4. First and last byte are in readable chunks that touch.
-        let words = unsafe { self.region.slice_unchecked(offset, bytes as usize / 8) };
-        let key_at = key_at as usize;
-        if !region::equals(&words[key_at / 8..], key) {
+        // SAFETY: R4. The item ends in this chunk or in the next, and both are readable: by
+        // the bounds of its key and value where that is known of both, else by the check.
+        if !unsafe { self.region.equals_unchecked(key_at, key) } {
             return None;
         }
-        let expires_at_ms = if expires { words[2].load(Ordering::Relaxed) } else { NEVER };
-        let version = words[1].load(Ordering::Relaxed);
+        let expires_at_ms = if expires {
+            // SAFETY: R4, as above. Relaxed: as for the header.
+            let [word] = unsafe { self.region.words_unchecked(offset + HEAD_BYTES) };
+            word.load(Ordering::Relaxed)
+        } else {
+            NEVER
+        };
         let parsed = Head::from_word(head);
         let meta = Meta {
             value_bytes,
             kind: parsed.kind,
             key_form: parsed.key_form(),
-            version,
+            version: version.load(Ordering::Relaxed),
             expires_at_ms,
             client_flags: 0,
         };
         if self.is_dead(&meta, stripe) {
             return None;
         }
-        let value_at = key_at + key.len();
-        if let Some(out) = copy(&meta) {
-            // SAFETY: R4 for the source; `copy` gave room for `value_bytes` bytes.
-            let out = unsafe { std::slice::from_raw_parts_mut(out.cast(), value_bytes) };
-            region::copy_out(&words[value_at / 8..], value_at % 8, out);
+        match copy(&meta) {
+            // SAFETY: R4 for the source, as above; `copy` gave room for `value_bytes` bytes.
+            Wanted::At(out) => unsafe { self.region.copy_out_unchecked(value_at, out, value_bytes) },
+            Wanted::Nothing => {}
+            Wanted::Refused => return None,
         }
         // Acquire: the bytes were read before the re-check, as in `examine`.
         fence(Ordering::Acquire);
         let is_same = Slot(slot.load(Ordering::Acquire)).item() == word.item()
             && bucket.counter().load(Ordering::Acquire) == counter;
-        if !is_same || !is_current() {
+        if !is_same {
             return None;
         }
         if counts_as_use && word.uses() < USE_MAX {
@@ -141,7 +168,9 @@ impl<H: Host> Map<H> {
 
 /// A destination's buffer as the common way wants it.
 #[inline(always)]
-pub(crate) fn buffer_of<D: Destination + ?Sized>(destination: &mut D, meta: &Meta) -> Option<*mut u8> {
-    let buffer = destination.buffer(meta).ok()?;
-    (buffer.len() >= meta.value_bytes).then(|| buffer.as_mut_ptr().cast())
+pub(crate) fn buffer_of<D: Destination + ?Sized>(destination: &mut D, meta: &Meta) -> Wanted {
+    match destination.buffer(meta) {
+        Ok(buffer) if buffer.len() >= meta.value_bytes => Wanted::At(buffer.as_mut_ptr().cast()),
+        _ => Wanted::Refused,
+    }
 }

@@ -11,10 +11,13 @@
 //! split, so a split needs no key. rapidhash v3 (Nicolas De Carli), seeded per region:
 //! stable over processes, builds and languages.
 
+use crate::layout::LINE_BYTES;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 /// Bits of the tag in a slot.
 pub(crate) const TAG_BITS: u32 = 21;
+
+const LINE_SHIFT: u32 = LINE_BYTES.ilog2();
 
 /// The hash function of one region.
 #[derive(Clone)]
@@ -58,6 +61,13 @@ impl Hash {
         let first = self.0 & mask;
         [first, first ^ ((self.0 >> 8) & mask | 1)]
     }
+
+    /// The same two as bytes from a block's first bucket; `mask` is that of the last bucket's.
+    #[inline(always)]
+    pub fn bucket_offsets(self, mask: u64) -> [u64; 2] {
+        let first = (self.0 << LINE_SHIFT) & mask;
+        [first, first ^ ((self.0 >> (8 - LINE_SHIFT)) & mask | LINE_BYTES)]
+    }
 }
 
 /// The first `depth` bits of a tag.
@@ -70,4 +80,19 @@ pub(crate) fn prefix(tag: u64, depth: u32) -> u64 {
 #[inline(always)]
 pub(crate) fn split_bit(tag: u64, depth: u32) -> u64 {
     (tag >> (TAG_BITS - 1 - depth)) & 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_and_their_offsets_are_the_same_two_places() {
+        let mut word = 1u64;
+        for shift in (1..=6).cycle().take(10_000) {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let offsets = Hash(word).bucket_offsets(((1 << shift) - 1) * LINE_BYTES);
+            assert_eq!(Hash(word).buckets(shift).map(|number| number * LINE_BYTES), offsets);
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::item::{HEAD_BYTES, Head, Shape};
 use crate::layout::{COPY_BYTES_MAX, DEPTH_MAX, block, control, stripe};
 use crate::map::Map;
 use crate::region;
-use crate::slot::{Bucket, Link, Slot, USE_MAX, moved};
+use crate::slot::{Bucket, Link, Slot, USE_MAX, matches_of_pair, moved};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::types::{Meta, NEVER};
@@ -375,7 +375,7 @@ impl<H: Host> Map<H> {
         };
         // Both buckets are searched without a branch that depends on where the key is: the
         // processor cannot guess it, and would wait for the line to find out.
-        let mut matches = first.bucket.matches(tag) | second.bucket.matches(tag) << 8;
+        let mut matches = matches_of_pair(first.bucket, second.bucket, tag);
         while matches != 0 {
             let at = matches.trailing_zeros() as usize;
             matches &= matches - 1;

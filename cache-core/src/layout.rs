@@ -12,7 +12,7 @@
 //! | header | control | lanes | participants | stripes | namespaces | tags | leases | segment  |
 //! | 4 KiB  | 1 KiB   | 1 KiB | P x 1408 B   | T x 384 | N x 128    | 8 B  | 64 B   | table 64 |
 //! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
-//! | segments: S x 4 KiB .. 1 MiB, from a page boundary to the end                              |
+//! | segments: S x 4 KiB .. 1 MiB, from a multiple of a segment or of 64 KiB to the end         |
 //! +--------------------------------------------------------------------------------------------+
 //! ```
 //!
@@ -37,6 +37,9 @@ pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 ///
 /// A model's segments are small, and so are its large values.
 pub const COPY_BYTES_MAX: usize = if cfg!(loom) { 24 } else { 16 * 1024 };
+
+/// Memory is asked of the system in steps of at most this many bytes.
+pub const CHUNK_BYTES_MAX: u64 = 64 * 1024;
 
 /// Bytes of the header page.
 pub const HEADER_BYTES: u64 = 4096;
@@ -305,7 +308,7 @@ pub struct Geometry {
     pub leases_offset: u64,
     /// Offset of the segment table.
     pub table_offset: u64,
-    /// Offset of the first segment, a multiple of 4096.
+    /// Offset of the first segment, a multiple of the bytes of a chunk.
     pub segments_offset: u64,
 }
 
@@ -377,11 +380,11 @@ impl Geometry {
         let leases_offset = tags_offset + 8 * u64::from(tag_count);
         let table_offset = (leases_offset + LEASE_BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
         // The table needs a row for each segment, the segments what is left.
-        let page = 4096.min(1 << segment_shift);
+        let chunk_bytes = CHUNK_BYTES_MAX.min(1 << segment_shift);
         let mut segment_count = region_bytes.saturating_sub(table_offset) / ((1 << segment_shift) + segment::BYTES);
         let mut segments_offset;
         loop {
-            segments_offset = (table_offset + segment::BYTES * segment_count).next_multiple_of(page);
+            segments_offset = (table_offset + segment::BYTES * segment_count).next_multiple_of(chunk_bytes);
             if segments_offset + (segment_count << segment_shift) <= region_bytes || segment_count == 0 {
                 break;
             }
@@ -422,6 +425,13 @@ impl Geometry {
     #[inline]
     pub fn segment_bytes(&self) -> u64 {
         1 << self.segment_shift
+    }
+
+    /// Bytes of a chunk: memory is asked of the system, and known to be there, by chunks.
+    /// Segments are whole chunks, and so is what comes before them.
+    #[inline]
+    pub fn chunk_bytes(&self) -> u64 {
+        CHUNK_BYTES_MAX.min(self.segment_bytes())
     }
 
     /// Bytes of all segments.
@@ -541,7 +551,7 @@ mod tests {
             g.table_offset,
             g.segments_offset,
         ];
-        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 825_344, 858_112, 923_648, 989_184, 1_007_616]);
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 825_344, 858_112, 923_648, 989_184, 1_048_576]);
         assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 256, 512));
         assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));
         assert_eq!(header::CHECKSUM, 184);
@@ -553,7 +563,7 @@ mod tests {
         while bytes <= REGION_BYTES_MAX {
             for bytes in [bytes, bytes + 4096, bytes + bytes / 3] {
                 let Ok(g) = Geometry::for_size(bytes, Mode::Evict, 0) else { continue };
-                assert!(g.segments_end() <= bytes, "{g:?}");
+                assert!(g.segments_end() <= bytes && g.segments_offset.is_multiple_of(g.chunk_bytes()), "{g:?}");
                 assert!(g.segment_count >= 128, "{g:?}");
                 assert!(g.blocks_per_segment() >= 1 && g.depth_max() >= 4, "{g:?}");
                 assert!(g.first_block() + g.blocks_per_segment() * g.block_bytes() <= g.segment_bytes());

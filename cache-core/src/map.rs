@@ -7,7 +7,7 @@
 use parking_lot::Mutex;
 use std::ops::Deref;
 
-use crate::common::{Common, buffer_of};
+use crate::common::{Common, Wanted, buffer_of, value_bytes_common};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 use crate::host::Host;
@@ -33,6 +33,8 @@ pub struct Map<H: Host> {
     /// Numbers that every read needs, derived from the geometry.
     pub(crate) block_bytes: u64,
     pub(crate) segment_mask: u64,
+    pub(crate) bucket_mask: u64,
+    pub(crate) value_bytes_common: usize,
     /// Offset of this participant's workers.
     workers_offset: u64,
     pub(crate) host: H,
@@ -64,6 +66,8 @@ impl<H: Host> Map<H> {
             block_bytes: geometry.block_bytes(),
             segment_mask: geometry.segment_bytes() - 1,
             workers_offset: geometry.participant_offset(owner.map_or(0, Owner::index)) + slot_at::WORKERS,
+            bucket_mask: (geometry.bucket_count() - 1) * block::BUCKET_BYTES,
+            value_bytes_common: value_bytes_common(geometry.chunk_bytes()),
             readable: Readable::new(&geometry),
             read_pins: ReadPins::new(),
             shared_worker: Mutex::new(()),
@@ -150,15 +154,8 @@ impl<H: Host> Map<H> {
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
-        let mut is_refused = false;
-        let copy = |meta: &Meta| {
-            let buffer = buffer_of(destination, meta);
-            is_refused = buffer.is_none();
-            buffer
-        };
-        match self.read_common(hash, key, copy, manner == Manner::Use) {
-            // A destination without room: the general way finds out why and says so.
-            Some(Common::Hit(meta)) if !is_refused => {
+        match self.read_common(hash, key, |meta| buffer_of(destination, meta), manner == Manner::Use) {
+            Some(Common::Hit(meta)) => {
                 self.count(Counter::Hits, 1);
                 Ok(Some(meta))
             }
@@ -166,7 +163,7 @@ impl<H: Host> Map<H> {
                 self.count(Counter::Misses, 1);
                 Ok(None)
             }
-            _ => self.get_uncommon(hash, key, destination, manner),
+            None => self.get_uncommon(hash, key, destination, manner),
         }
     }
 
@@ -203,7 +200,7 @@ impl<H: Host> Map<H> {
     #[inline]
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         let hash = self.hash_key(key)?;
-        match self.read_common(hash, key, |_| None, false) {
+        match self.read_common(hash, key, |_| Wanted::Nothing, false) {
             Some(Common::Hit(_)) => Ok(true),
             Some(Common::Miss) => Ok(false),
             None => Ok(self.find(hash, key, Manner::Look)?.is_some()),

@@ -268,7 +268,9 @@ pub(crate) struct Worker<'a> {
 pub(crate) fn count_read(region: &Region, workers_offset: u64, counter: Counter, count: u64) {
     let worker = thread_worker();
     let offset = workers_offset + at::WORKER_BYTES * u64::from(worker) + at::WORKER_COUNTERS + 8 * counter as u64;
-    add(region.word(offset), count, worker != SHARED);
+    // SAFETY: R4. The slot is one of the geometry, the worker one of the slot.
+    let [word] = unsafe { region.words_unchecked(offset) };
+    add(word, count, worker != SHARED);
 }
 
 #[inline]

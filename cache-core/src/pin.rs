@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::layout::{Geometry, participant as at};
 use crate::map::Map;
-use crate::segment::BACK_STEP_BYTES;
 use crate::sync::{AtomicU64, Ordering, ProcessU8};
 
 /// Which segments this process pins, and how often.
@@ -102,25 +101,52 @@ impl<H: Host> Drop for SegmentPin<'_, H> {
     }
 }
 
-/// What this process knows to have memory behind it: a mark for each step in which
-/// segments are backed.
+/// What this process knows to have memory behind it: a mark for each chunk of the region,
+/// none for the chunks before the first segment.
 pub(crate) struct Readable {
     marks: Box<[ProcessU8]>,
     shift: u32,
 }
 
+/// The chunk is readable.
+pub(crate) const KNOWN: u8 = 1;
+/// The chunk and the one after it are.
+pub(crate) const KNOWN_PAIR: u8 = 2;
+
 impl Readable {
     pub fn new(geometry: &Geometry) -> Readable {
-        let shift = geometry.segment_shift.min(BACK_STEP_BYTES.ilog2());
-        let chunks = geometry.data_bytes() >> shift;
-        Readable { marks: (0..chunks).map(|_| ProcessU8::new(0)).collect(), shift }
+        let shift = geometry.chunk_bytes().ilog2();
+        Readable { marks: (0..geometry.segments_end() >> shift).map(|_| ProcessU8::new(0)).collect(), shift }
     }
 
-    /// False also for a chunk outside the segments.
+    /// The marks of the chunk that `offset` is in; none outside the segments.
+    #[inline(always)]
+    fn marks(&self, offset: u64) -> u8 {
+        self.marks_of_chunk(offset >> (self.shift & 63))
+    }
+
+    #[inline(always)]
+    fn marks_of_chunk(&self, chunk: u64) -> u8 {
+        // Relaxed: the mark says something about the kernel's state, not about memory.
+        self.marks.get(chunk as usize).map_or(0, |marks| marks.load(Ordering::Relaxed))
+    }
+
     #[inline(always)]
     fn has(&self, chunk: u64) -> bool {
-        // Relaxed: the mark says something about the kernel's state, not about memory.
-        self.marks.get(chunk as usize).is_some_and(|mark| mark.load(Ordering::Relaxed) != 0)
+        self.marks_of_chunk(chunk) & KNOWN != 0
+    }
+
+    fn note(&self, chunk: u64) {
+        // SeqCst, both: of two threads that note neighbours at once, one sees the other.
+        self.marks[chunk as usize].fetch_or(KNOWN, Ordering::SeqCst);
+        for first in [chunk.wrapping_sub(1), chunk] {
+            let pair = [first, first.wrapping_add(1)].map(|chunk| self.marks.get(chunk as usize));
+            if let [Some(first), Some(second)] = pair
+                && first.load(Ordering::SeqCst) & second.load(Ordering::SeqCst) & KNOWN != 0
+            {
+                first.fetch_or(KNOWN_PAIR, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -129,53 +155,58 @@ impl<H: Host> Map<H> {
     /// without a fault that kills. A hole in the file of a full tmpfs cannot.
     #[inline(always)]
     pub(crate) fn is_readable(&self, offset: u64, bytes: u64) -> bool {
-        // Below the first segment wraps around to a number that is too large.
-        let first = offset.wrapping_sub(self.geometry.segments_offset);
-        let last = first.wrapping_add(bytes.wrapping_sub(1));
-        let (first_chunk, last_chunk) = (first >> self.readable.shift, last >> self.readable.shift);
+        let last = offset.wrapping_add(bytes.wrapping_sub(1));
+        let (first_chunk, last_chunk) = (offset >> self.readable.shift, last >> self.readable.shift);
         let is_known = self.readable.has(first_chunk) && (last_chunk == first_chunk || self.readable.has(last_chunk));
         // What lies between two known chunks that do not touch is asked for.
-        (is_known && last_chunk.wrapping_sub(first_chunk) <= 1) || self.make_all_readable(first, bytes)
+        (is_known && last_chunk.wrapping_sub(first_chunk) <= 1) || self.make_all_readable(offset, bytes)
     }
 
-    /// True if the word at `offset` is known to be readable. Asks nobody.
+    /// What is known of the chunk of `offset`: [`KNOWN`], [`KNOWN_PAIR`]. Asks nobody.
     #[inline(always)]
-    pub(crate) fn is_known(&self, offset: u64) -> bool {
-        self.readable.has(offset.wrapping_sub(self.geometry.segments_offset) >> self.readable.shift)
+    pub(crate) fn known(&self, offset: u64) -> u8 {
+        self.readable.marks(offset)
     }
 
     /// True if everything from `offset`, which is known to be readable, to `last` is.
     /// False also where that spans more than two chunks.
-    #[inline(always)]
+    #[cold]
     pub(crate) fn is_known_to(&self, offset: u64, last: u64) -> bool {
-        let chunk = |at: u64| (at - self.geometry.segments_offset) >> self.readable.shift;
-        let (first, last) = (chunk(offset), chunk(last));
+        let [first, last] = [offset, last].map(|at| at >> self.readable.shift);
         last == first || (last == first + 1 && self.readable.has(last))
     }
 
     #[cold]
     #[inline(never)]
-    fn make_all_readable(&self, first: u64, bytes: u64) -> bool {
-        let Some(end) = first.checked_add(bytes.max(1)).filter(|end| *end <= self.geometry.data_bytes()) else {
+    fn make_all_readable(&self, offset: u64, bytes: u64) -> bool {
+        let Some(end) = offset.checked_add(bytes.max(1)).filter(|end| *end <= self.geometry.segments_end()) else {
             return false;
         };
+        if offset < self.geometry.segments_offset {
+            return false;
+        }
         let shift = self.readable.shift;
-        (first >> shift..=(end - 1) >> shift).all(|chunk| self.readable.has(chunk) || self.make_readable(chunk))
+        let chunks = offset >> shift..=(end - 1) >> shift;
+        let next = chunks.end() + 1;
+        let is_readable = chunks.into_iter().all(|chunk| self.readable.has(chunk) || self.make_readable(chunk));
+        // With its neighbour, so that the common way needs to ask only once.
+        if is_readable && next << shift < self.geometry.segments_end() && !self.readable.has(next) {
+            self.make_readable(next);
+        }
+        is_readable
     }
 
     fn make_readable(&self, chunk: u64) -> bool {
-        let shift = self.readable.shift;
-        let from_first = chunk << shift;
-        let segment = (from_first >> self.geometry.segment_shift) as u32;
-        let end_in_segment = (from_first & (self.geometry.segment_bytes() - 1)) + (1 << shift);
+        let start = chunk << self.readable.shift;
+        let end = start + self.geometry.chunk_bytes();
+        let segment = ((start - self.geometry.segments_offset) >> self.geometry.segment_shift) as u32;
         // The table says whether somebody gave it memory, the kernel whether that is true.
-        if self.row(segment).backed_bytes(&self.geometry) < end_in_segment
-            || !self.host.populate_read(self.geometry.segments_offset + from_first, 1 << shift)
+        if self.geometry.segment_offset(segment) + self.row(segment).backed_bytes(&self.geometry) < end
+            || !self.host.populate_read(start, end - start)
         {
             return false;
         }
-        // Relaxed: see `has`.
-        self.readable.marks[chunk as usize].store(1, Ordering::Relaxed);
+        self.readable.note(chunk);
         true
     }
 }

@@ -106,6 +106,38 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).cast(), count) }
     }
 
+    /// True if the bytes from `offset` on are `key`.
+    ///
+    /// # Safety
+    /// `offset` is a multiple of 8, and the words that the key reaches into are inside the region.
+    #[inline(always)]
+    pub(crate) unsafe fn equals_unchecked(&self, offset: u64, key: &[u8]) -> bool {
+        // SAFETY: in bounds by the caller.
+        equals(unsafe { self.slice_unchecked(offset, key.len().div_ceil(8)) }, key)
+    }
+
+    /// Copies `bytes` bytes from `offset` to `out`, as [`copy_out`] does.
+    ///
+    /// # Safety
+    /// The words that they are in are inside the region; `out` is writable for as many.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_out_unchecked(&self, offset: u64, out: *mut u8, bytes: usize) {
+        debug_assert!(offset + bytes as u64 <= self.bytes);
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: R3. Both are readable and writable by the caller; the racing loads are the
+        // processor's own, not the language's.
+        unsafe {
+            racy::copy(self.base.add(offset as usize), out, bytes);
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        // SAFETY: in bounds by the caller, who also gives the room.
+        unsafe {
+            let (first, skip) = (offset & !7, (offset & 7) as usize);
+            let words = self.slice_unchecked(first, (skip + bytes).div_ceil(8));
+            copy_out_by_words(words, skip, std::slice::from_raw_parts_mut(out.cast(), bytes));
+        }
+    }
+
     /// The address of `offset`, for a pinned value that is lent out.
     pub fn address(&self, offset: u64, bytes: u64) -> *const u8 {
         self.at::<u8>(offset, bytes)
@@ -183,6 +215,19 @@ impl Region {
         self.slice(offset, count)
     }
 
+    /// As `equals`.
+    pub(crate) unsafe fn equals_unchecked(&self, offset: u64, key: &[u8]) -> bool {
+        equals(self.slice(offset, key.len().div_ceil(8)), key)
+    }
+
+    /// As `copy_out`; `out` is writable for `bytes` bytes.
+    pub(crate) unsafe fn copy_out_unchecked(&self, offset: u64, out: *mut u8, bytes: usize) {
+        let (first, skip) = (offset & !7, (offset & 7) as usize);
+        let words = self.slice(first, (skip + bytes).div_ceil(8));
+        // SAFETY: writable by the caller.
+        copy_out(words, skip, unsafe { std::slice::from_raw_parts_mut(out.cast(), bytes) });
+    }
+
     /// No address, only the offset: a model reads pinned bytes as words.
     pub fn address(&self, offset: u64, _bytes: u64) -> *const u8 {
         std::ptr::without_provenance(offset as usize)
@@ -258,33 +303,34 @@ pub(crate) mod racy {
         // SAFETY: every access below is inside the `bytes` bytes of both, by the bounds of
         // its branch. The assembly reads and writes memory only through these pointers.
         unsafe {
+            // The lengths that values mostly have are asked for first.
             match bytes {
-                0 => {}
-                1..4 => {
-                    copy_byte(from, to);
-                    copy_byte(from.add(bytes / 2), to.add(bytes / 2));
-                    copy_byte(from.add(bytes - 1), to.add(bytes - 1));
-                }
-                4..8 => {
-                    copy_4(from, to);
-                    copy_4(from.add(bytes - 4), to.add(bytes - 4));
-                }
-                8..16 => {
-                    copy_8(from, to);
-                    copy_8(from.add(bytes - 8), to.add(bytes - 8));
-                }
-                16..=32 => {
-                    copy_16(from, to);
-                    copy_16(from.add(bytes - 16), to.add(bytes - 16));
+                65..=128 => {
+                    copy_64(from, to);
+                    copy_64(from.add(bytes - 64), to.add(bytes - 64));
                 }
                 33..=64 => {
                     copy_32(from, to);
                     copy_32(from.add(bytes - 32), to.add(bytes - 32));
                 }
-                65..=128 => {
-                    copy_64(from, to);
-                    copy_64(from.add(bytes - 64), to.add(bytes - 64));
+                16..=32 => {
+                    copy_16(from, to);
+                    copy_16(from.add(bytes - 16), to.add(bytes - 16));
                 }
+                8..16 => {
+                    copy_8(from, to);
+                    copy_8(from.add(bytes - 8), to.add(bytes - 8));
+                }
+                4..8 => {
+                    copy_4(from, to);
+                    copy_4(from.add(bytes - 4), to.add(bytes - 4));
+                }
+                1..4 => {
+                    copy_byte(from, to);
+                    copy_byte(from.add(bytes / 2), to.add(bytes / 2));
+                    copy_byte(from.add(bytes - 1), to.add(bytes - 1));
+                }
+                0 => {}
                 129..STRING_BYTES_MIN => {
                     let last = bytes - 64;
                     let mut at = 0;

@@ -235,8 +235,6 @@ impl<'a> Row<'a> {
 
 /// Segments that only relocation may take, so that reclaim always has where to copy.
 pub(crate) const RESERVE_COUNT: u32 = 2;
-/// Memory is asked of the system in steps of this many bytes.
-pub(crate) const BACK_STEP_BYTES: u64 = 64 * 1024;
 /// Most of the region that the index may take, in percent. Items of a few bytes need
 /// nearly as much index as data.
 const INDEX_PERCENT_MAX: u32 = 50;
@@ -333,7 +331,7 @@ impl<H: Host> Map<H> {
         }
         // Relaxed: a hint.
         self.free_hint().fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = self.back_segment(index, BACK_STEP_BYTES) {
+        if let Err(error) = self.back_segment(index, 1) {
             self.release_claimed(index);
             return Err(error);
         }
@@ -343,10 +341,11 @@ impl<H: Host> Map<H> {
     /// Makes sure that the first `bytes` bytes of the segment have memory.
     pub(crate) fn back_segment(&self, index: u32, bytes: u64) -> Result<()> {
         let row = self.row(index);
-        let bytes = bytes.next_multiple_of(BACK_STEP_BYTES).min(self.geometry.segment_bytes());
+        let chunk_bytes = self.geometry.chunk_bytes();
+        let bytes = bytes.min(self.geometry.segment_bytes()).next_multiple_of(chunk_bytes);
         let mut done = row.backed_bytes(&self.geometry);
         while done < bytes {
-            let next = (done + BACK_STEP_BYTES).min(self.geometry.segment_bytes());
+            let next = (done / chunk_bytes + 1) * chunk_bytes;
             self.host.back(self.geometry.segment_offset(index) + done, next - done)?;
             row.set_backed_bytes(&self.geometry, next);
             done = next;

@@ -126,48 +126,7 @@ impl<'a> Bucket<'a> {
     /// loads the slot again.
     #[inline(always)]
     pub fn matches(self, tag: u64) -> u32 {
-        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-        return self.matches_at_once(tag);
-        #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
-        self.matches_one_by_one(tag)
-    }
-
-    #[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
-    fn matches_one_by_one(self, tag: u64) -> u32 {
-        let mut found = 0;
-        for (at, slot) in self.slots().iter().enumerate() {
-            // Acquire: pairs with the CAS that published the item.
-            found |= u32::from(Slot(slot.load(Ordering::Acquire)).tag() == tag) << (at + 1);
-        }
-        found
-    }
-
-    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-    #[inline(always)]
-    fn matches_at_once(self, tag: u64) -> u32 {
-        use std::arch::x86_64::{
-            _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32,
-            _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_ps, _mm_srli_epi32,
-        };
-
-        use crate::sync::fence;
-        // SAFETY: R1, a bucket is one line. SSE2 is part of every x86-64. The loads of the
-        // line are acquire loads, as all loads of this processor are; the fence keeps the
-        // compiler from moving later ones before them.
-        unsafe {
-            let [a, b, c, d] = crate::region::racy::line(self.0.as_ptr().cast());
-            fence(Ordering::Acquire);
-            // The upper half of each word, shifted down to its tag.
-            let upper = |two, other| {
-                let halves = _mm_shuffle_ps::<0b11_01_11_01>(_mm_castsi128_ps(two), _mm_castsi128_ps(other));
-                _mm_srli_epi32::<{ TAG_SHIFT as i32 - 32 }>(_mm_castps_si128(halves))
-            };
-            let tags = _mm_set1_epi32(tag as i32);
-            let (low, high) = (_mm_cmpeq_epi32(upper(a, b), tags), _mm_cmpeq_epi32(upper(c, d), tags));
-            let bytes = _mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128());
-            // Bit 0 is the counter.
-            _mm_movemask_epi8(bytes) as u32 & 0xfe
-        }
+        matches_of_pair(self, self, tag) & 0xff
     }
 
     /// Replaces what `from` names by `to`, keeping to the rule of every change of a slot:
@@ -194,6 +153,54 @@ impl<'a> Bucket<'a> {
     }
 }
 
+/// What [`Bucket::matches`] says of `first`, and above it what it says of `second`.
+#[inline(always)]
+pub(crate) fn matches_of_pair(first: Bucket<'_>, second: Bucket<'_>, tag: u64) -> u32 {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    return matches_at_once(first, second, tag);
+    #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+    matches_one_by_one(first, second, tag)
+}
+
+/// The counters of two buckets are not slots.
+const NOT_COUNTERS: u32 = 0xfefe;
+
+#[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
+fn matches_one_by_one(first: Bucket<'_>, second: Bucket<'_>, tag: u64) -> u32 {
+    let mut found = 0;
+    for (at, slot) in first.0.iter().chain(second.0).enumerate() {
+        // Acquire: pairs with the CAS that published the item.
+        found |= u32::from(Slot(slot.load(Ordering::Acquire)).tag() == tag) << at;
+    }
+    found & NOT_COUNTERS
+}
+
+#[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+#[inline(always)]
+fn matches_at_once(first: Bucket<'_>, second: Bucket<'_>, tag: u64) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16,
+        _mm_packs_epi32, _mm_set1_epi32, _mm_shuffle_ps, _mm_srli_epi32,
+    };
+
+    use crate::sync::fence;
+    // SAFETY: R1, a bucket is one line. SSE2 is part of every x86-64. The loads of the
+    // lines are acquire loads, as all loads of this processor are; the fence keeps the
+    // compiler from moving later ones before them.
+    unsafe {
+        let lines = [first, second].map(|bucket| crate::region::racy::line(bucket.0.as_ptr().cast()));
+        fence(Ordering::Acquire);
+        let tags = _mm_set1_epi32(tag as i32);
+        // The upper half of each of four words, shifted down to its tag, against the tag.
+        let four = |two: __m128i, other: __m128i| {
+            let halves = _mm_shuffle_ps::<0b11_01_11_01>(_mm_castsi128_ps(two), _mm_castsi128_ps(other));
+            _mm_cmpeq_epi32(_mm_srli_epi32::<{ TAG_SHIFT as i32 - 32 }>(_mm_castps_si128(halves)), tags)
+        };
+        let [low, high] = lines.map(|[a, b, c, d]| _mm_packs_epi32(four(a, b), four(c, d)));
+        _mm_movemask_epi8(_mm_packs_epi16(low, high)) as u32 & NOT_COUNTERS
+    }
+}
+
 /// True if a bucket's counter says that the bucket moved to the block's children.
 #[inline(always)]
 pub(crate) fn moved(counter: u64) -> bool {
@@ -209,16 +216,17 @@ mod tests {
     fn both_ways_to_search_a_bucket_find_the_same_slots() {
         let memory = crate::testing::Memory::new(4096);
         let region = memory.region();
-        let bucket = Bucket(region.words(64));
+        let (bucket, other) = (Bucket(region.words(64)), Bucket(region.words(512)));
         let mut state = 1u64;
         for round in 0..20_000u64 {
             let tag = round % 5 * 0x6_5432;
-            for word in bucket.0 {
+            for word in bucket.0.iter().chain(other.0) {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let slot = if state >> 62 == 0 { tag << TAG_SHIFT | state >> 24 } else { state };
                 word.store(slot, Ordering::Relaxed);
             }
-            assert_eq!(bucket.matches(tag), bucket.matches_one_by_one(tag));
+            assert_eq!(matches_of_pair(bucket, other, tag), matches_one_by_one(bucket, other, tag));
+            assert_eq!(bucket.matches(tag), matches_one_by_one(bucket, bucket, tag) & 0xff);
         }
     }
 

@@ -244,8 +244,9 @@ impl<H: Host> Map<H> {
                 let word = Slot(slot.load(Ordering::Acquire));
                 if word.0 != 0 {
                     let child = children[split_bit(word.tag(), depth) as usize];
-                    // Relaxed: as above.
-                    bucket(child).slots()[at].store(word.0, Ordering::Relaxed);
+                    // Release: a late reader of the block's old life that meets this word also
+                    // sees that the counter went on with the new one.
+                    bucket(child).slots()[at].store(word.0, Ordering::Release);
                 }
             }
             // CAS ok = AcqRel: from now on the children serve this bucket. It fails if a
