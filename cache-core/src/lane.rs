@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::item::{ALIGNED, Head};
 use crate::layout::{LINE_BYTES, lane as at};
-use crate::lock::{self, Owner};
+use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::participant::Worker;
 use crate::segment::{Purpose, State, Use};
@@ -41,6 +41,9 @@ pub(crate) struct Request {
     pub queue: Queue,
     pub purpose: Purpose,
 }
+
+/// Turns that one reservation takes at most: in each but the last others were faster.
+const TURNS_MAX: u32 = 10_000;
 
 enum Room {
     /// Reserved.
@@ -83,14 +86,13 @@ impl<H: Host> Map<H> {
         timeout_ns: u64,
     ) -> Result<Place> {
         let owner = self.owner.ok_or(Error::ReadOnly)?;
-        debug_assert_eq!(pin.load(Ordering::Relaxed), 0, "a pin that is still needed");
         if request.bytes > self.geometry.segment_bytes() {
             return self.reserve_run(worker, pin, request, owner, timeout_ns);
         }
         let first = if request.queue == Queue::Small { 0 } else { at::PER_QUEUE };
         let is_large = request.bytes > self.geometry.segment_bytes() >> LARGE_SHIFT;
         let tried = if is_large { LANES_FOR_LARGE } else { 1 };
-        loop {
+        for _ in 0..TURNS_MAX {
             // The lane that gets the next segment: the one with the least room left.
             let (mut refill, mut refill_left) = (None, u64::MAX);
             let mut seen = 0;
@@ -128,6 +130,7 @@ impl<H: Host> Map<H> {
                 self.refill(worker, lane, request, owner, timeout_ns)?;
             }
         }
+        Err(Error::Corrupt { reason: "the lanes do not come to rest" })
     }
 
     fn try_append(&self, lane: u32, pin: &AtomicU64, request: Request, owner: Owner) -> Room {
@@ -139,9 +142,8 @@ impl<H: Host> Map<H> {
                 return Room::Held;
             }
         }
-        let room = self.append_locked(lane, pin, request);
-        lock::release(lock_word, &self.host);
-        room
+        let _held = Held::new(lock_word, &self.host);
+        self.append_locked(lane, pin, request)
     }
 
     /// True now and then: a lane that is found held is asked about only sometimes,
@@ -151,23 +153,24 @@ impl<H: Host> Map<H> {
         self.held_count[lane as usize % self.held_count.len()].fetch_add(1, Ordering::Relaxed) % 64 == 63
     }
 
+    /// Bytes written to an open segment, and where an item would go; the caller holds the lane.
+    fn append_at(&self, segment: u32, request: Request) -> (u64, u64) {
+        // Relaxed: protected by the lane's lock. Bounded: the word is not trusted.
+        let written = self.row(segment).written().load(Ordering::Relaxed).min(self.geometry.segment_bytes()) & !7;
+        let aligned = if request.head.flags & ALIGNED != 0 { LINE_BYTES } else { 1 };
+        (written, written.next_multiple_of(aligned))
+    }
+
     fn append_locked(&self, lane: u32, pin: &AtomicU64, request: Request) -> Room {
         let Some(segment) = self.open_segment(lane) else { return Room::Left(0) };
         let row = self.row(segment);
         let start = self.geometry.segment_offset(segment);
-        // Relaxed: protected by the lane's lock. Bounded: the word is not trusted.
-        let written = row.written().load(Ordering::Relaxed).min(self.geometry.segment_bytes()) & !7;
-        let mut offset = start + written;
-        let mut filler = 0;
-        if request.head.flags & ALIGNED != 0 {
-            filler = offset.next_multiple_of(LINE_BYTES) - offset;
-            offset += filler;
+        let (written, at) = self.append_at(segment, request);
+        let (offset, filler) = (start + at, at - written);
+        let end = at + request.bytes;
+        if end > self.geometry.segment_bytes() {
+            return Room::Left(self.geometry.segment_bytes() - written);
         }
-        let left = self.geometry.segment_bytes() - written;
-        if filler + request.bytes > left {
-            return Room::Left(left);
-        }
-        let end = written + filler + request.bytes;
         if end > row.backed_bytes(&self.geometry) {
             return Room::Unbacked { segment, bytes: end };
         }
@@ -201,14 +204,12 @@ impl<H: Host> Map<H> {
             }
         };
         worker.count(crate::stats::Counter::TakeOvers, u64::from(taken_over));
-        let has_room = self.open_segment(lane).is_some_and(|segment| {
-            // Relaxed: protected by the lane's lock.
-            let written = self.row(segment).written().load(Ordering::Relaxed);
-            written + request.bytes + LINE_BYTES <= self.geometry.segment_bytes()
-        });
+        let _held = Held::new(self.lane_lock(lane), &self.host);
+        let has_room = self
+            .open_segment(lane)
+            .is_some_and(|segment| self.append_at(segment, request).1 + request.bytes <= self.geometry.segment_bytes());
         if has_room {
             // Somebody refilled it while we looked for a segment.
-            lock::release(self.lane_lock(lane), &self.host);
             self.release_claimed(fresh);
             return Ok(());
         }
@@ -219,7 +220,6 @@ impl<H: Host> Map<H> {
         self.lane_segment(lane).store(u64::from(fresh) + 1, Ordering::Relaxed);
         let open = State { usage: Use::Open, lane: lane as u8, queue: request.queue, is_run: false, who: 0 };
         row.change(State::FREE.owned(Use::Claimed, owner).to_word(), open);
-        lock::release(self.lane_lock(lane), &self.host);
         Ok(())
     }
 
@@ -237,8 +237,8 @@ impl<H: Host> Map<H> {
         let Some(owner) = self.owner else { return };
         for lane in 0..at::COUNT {
             if (all || lane % at::PER_QUEUE != 0) && lock::try_acquire(self.lane_lock(lane), owner) {
+                let _held = Held::new(self.lane_lock(lane), &self.host);
                 self.seal_locked(lane);
-                lock::release(self.lane_lock(lane), &self.host);
             }
         }
     }

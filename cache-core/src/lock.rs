@@ -154,6 +154,26 @@ pub fn take_over<H: Host>(word: &AtomicU32, current: u32, me: Owner, host: &H) -
     true
 }
 
+/// A lock that was taken; given back on drop, on unwind as well. Nothing needs repair then:
+/// what it protects is decided and published by single stores.
+pub(crate) struct Held<'a, H: Host> {
+    word: &'a AtomicU32,
+    host: &'a H,
+}
+
+impl<'a, H: Host> Held<'a, H> {
+    /// The caller has just taken the lock `word`.
+    pub fn new(word: &'a AtomicU32, host: &'a H) -> Held<'a, H> {
+        Held { word, host }
+    }
+}
+
+impl<H: Host> Drop for Held<'_, H> {
+    fn drop(&mut self) {
+        release(self.word, self.host);
+    }
+}
+
 /// Gives the lock back and wakes one sleeper if there is one.
 #[inline]
 pub fn release<H: Host>(word: &AtomicU32, host: &H) {

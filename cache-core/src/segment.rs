@@ -258,7 +258,7 @@ impl<H: Host> Map<H> {
 
     pub(crate) fn next_ticket(&self) -> u64 {
         // Relaxed: an order of preference; uniqueness is all that is asked.
-        self.region.word(self.geometry.control_offset + control::TICKET).fetch_add(1, Ordering::Relaxed) + 1
+        self.region.word(self.geometry.control_offset + control::TICKET).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     pub(crate) fn free_hint(&self) -> &AtomicU64 {

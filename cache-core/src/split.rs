@@ -150,8 +150,10 @@ impl<H: Host> Map<H> {
         };
         for number in 0..count {
             // Release: publishes the empty block. Relaxed load: under the lock.
-            if entry(number).load(Ordering::Relaxed) == 0 {
-                entry(number).store(link.0, Ordering::Release);
+            match entry(number).load(Ordering::Relaxed) {
+                0 => entry(number).store(link.0, Ordering::Release),
+                named if named == link.0 => {}
+                _ => return Err(DAMAGED),
             }
         }
         self.block_is_in_use(link.offset(), stripe_index);

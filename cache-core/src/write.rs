@@ -12,7 +12,7 @@ use crate::index::{Found, Manner, Stripe};
 use crate::item::Head;
 use crate::lane::{Place, Request};
 use crate::layout::{KEY_BYTES_MAX, block, control, stripe};
-use crate::lock::{self, Owner};
+use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::participant::Worker;
 use crate::region;
@@ -20,8 +20,12 @@ use crate::segment::Purpose;
 use crate::slot::{Bucket, Queue, Slot};
 use crate::split::{Grown, Growth};
 use crate::stats::Counter;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::types::{Meta, NEVER, WriteOptions, key_form, kind};
+
+/// Turns that one write takes at most: each but the last found the index grown, or another
+/// writer at work in its bucket.
+const TURNS_MAX: u32 = 10_000;
 
 /// A value in reserved space, complete but for its version, protected by the worker's
 /// publish pin.
@@ -46,19 +50,6 @@ pub(crate) struct Done<T> {
     pub said: T,
     /// The version of the published item; 0 if none was.
     pub version: u64,
-}
-
-/// A held stripe; given back on drop, on unwind as well. Nothing needs repair then: what
-/// it protects is decided and published by single stores.
-struct Held<'m, H: Host> {
-    map: &'m Map<H>,
-    word: &'m AtomicU32,
-}
-
-impl<H: Host> Drop for Held<'_, H> {
-    fn drop(&mut self) {
-        lock::release(self.word, &self.map.host);
-    }
 }
 
 /// What one turn under the lock came to.
@@ -187,7 +178,7 @@ impl<H: Host> Map<H> {
         match lock::acquire(word, owner, &self.host, timeout_ns) {
             Ok(taken_over) => {
                 worker.count(Counter::TakeOvers, u64::from(taken_over));
-                Ok(Held { map: self, word })
+                Ok(Held::new(word, &self.host))
             }
             Err(error) => {
                 worker.count(Counter::Busy, 1);
@@ -215,7 +206,7 @@ impl<H: Host> Map<H> {
     ) -> Result<Done<T>> {
         let stripe_index = hash.stripe(self.geometry.stripe_count);
         let mut growth = Growth::new(self);
-        loop {
+        for _ in 0..TURNS_MAX {
             let held = self.lock_stripe(worker, stripe_index, owner, timeout_ns)?;
             let turn = self.commit_locked(worker, owner, hash, key, proposal, &mut growth, &mut decide)?;
             drop(held);
@@ -242,6 +233,7 @@ impl<H: Host> Map<H> {
                 }
             }
         }
+        Err(RESTLESS)
     }
 
     #[expect(clippy::too_many_arguments, reason = "as `commit`")]
@@ -257,7 +249,7 @@ impl<H: Host> Map<H> {
     ) -> Result<Turn<T>> {
         let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
         self.catch_up(stripe);
-        loop {
+        for _ in 0..TURNS_MAX {
             let there = self.find(hash, key, Manner::Dead)?;
             let is_dead = there.as_ref().is_some_and(|found| self.is_dead(&found.meta, stripe));
             let (said, puts) = match decide(there.as_ref().filter(|_| !is_dead)) {
@@ -304,6 +296,7 @@ impl<H: Host> Map<H> {
             }
             return Ok(Turn::Done(Done { said, version }));
         }
+        Err(RESTLESS)
     }
 
     /// Gives the proposal the next version of its stripe. The caller holds the lock.
@@ -481,3 +474,5 @@ impl<H: Host> Map<H> {
         self.geometry.item_bytes_max().saturating_sub(128 + KEY_BYTES_MAX as u64)
     }
 }
+
+const RESTLESS: Error = Error::Corrupt { reason: "the index of a stripe does not come to rest" };

@@ -1,5 +1,6 @@
 //! What the engine promises of space, growth and eviction, on small regions.
 
+use super::Random;
 use crate::testing::{Bench, TestHost};
 use crate::{Error, Map, Mode, NEVER, WriteOptions};
 
@@ -8,21 +9,6 @@ type TestMap<'h> = Map<&'h TestHost>;
 fn get(map: &TestMap<'_>, key: &[u8]) -> Option<Vec<u8>> {
     let mut value = Vec::new();
     map.get(key, &mut value).unwrap().map(|_| value)
-}
-
-/// A small generator: tests print nothing random that a seed does not replay.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 #[test]

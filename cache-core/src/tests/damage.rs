@@ -1,0 +1,91 @@
+//! What a region with any bytes changed does: a miss, an error or a report, in a bounded
+//! time, and never a panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::Random;
+use crate::sync::Ordering;
+use crate::testing::{Bench, TestHost};
+use crate::{Cursor, Map, Mode, WriteOptions};
+
+/// Longest time that one operation may take: its deadline, and what it may walk without one.
+const OPERATION_MAX: Duration = Duration::from_secs(2);
+const TIMEOUT_NS: u64 = 2_000_000;
+
+fn operation(map: &Map<&TestHost>, random: &mut Random) {
+    let key = format!("key {}", random.below(300));
+    let key = key.as_bytes();
+    let options = WriteOptions { timeout_ns: TIMEOUT_NS, ..WriteOptions::default() };
+    let mut value = Vec::new();
+    // What it says does not matter: only that it says something.
+    match random.below(16) {
+        0 => drop(map.get(key, &mut value)),
+        1 => drop(map.contains(key)),
+        2 | 3 => drop(map.set(key, &vec![1; random.below(4000) as usize], &options)),
+        4 => drop(map.delete(key, TIMEOUT_NS)),
+        5 => drop(map.take(key, TIMEOUT_NS, &mut value)),
+        6 => drop(map.len()),
+        7 => drop(map.stats()),
+        8 => drop(map.incr(key, 1, Some(0), &options)),
+        9 => drop(map.touch(key, map.now_ms() + 5, TIMEOUT_NS)),
+        10 => drop(map.view(key)),
+        11 => drop(map.set(key, &vec![2; 20_000 + random.below(100_000) as usize], &options)),
+        12 => drop(map.maintain(1 << 20)),
+        13 => drop(map.scan(Cursor::from_u64(random.next()), &mut |_, _| ())),
+        14 => drop(map.take_any(TIMEOUT_NS, &mut Vec::new(), &mut value)),
+        15 => drop(map.get_many(&[key, b"another"], &mut |_, _, _| ())),
+        _ => unreachable!(),
+    }
+}
+
+fn damage(bench: &Bench, random: &mut Random) {
+    let region = bench.memory.region();
+    for _ in 0..random.below(200) {
+        // Mostly in the fixed parts, where each word has a meaning; the header was copied.
+        let area = if random.below(4) == 0 { bench.geometry.region_bytes } else { bench.geometry.segments_offset };
+        let offset = (4096 + random.below(area - 4096)) & !7;
+        let word = match random.below(6) {
+            0 => random.next(),
+            1 => random.next() >> 32,
+            2 => 0,
+            3 => u64::MAX,
+            4 => random.below(1 << 20),
+            _ => 1 << random.below(64),
+        };
+        region.word(offset).store(word, Ordering::SeqCst);
+    }
+}
+
+fn run(seed: u64, mode: Mode) {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, mode);
+    // Whoever a damaged word names is not there, unless it is this process.
+    *host.dead.lock().unwrap() = (1..0xfff).collect();
+    let map = bench.attach(&host, 0);
+    let mut random = Random(seed);
+    for _ in 0..400 {
+        operation(&map, &mut random);
+    }
+    for round in 0..40 {
+        damage(&bench, &mut random);
+        for _ in 0..8 {
+            let before = random.0;
+            let started = Instant::now();
+            let outcome = catch_unwind(AssertUnwindSafe(|| operation(&map, &mut random)));
+            assert!(outcome.is_ok(), "seed {seed}, round {round}, {before:#x}: a panic");
+            let took = started.elapsed();
+            assert!(took < OPERATION_MAX, "seed {seed}, round {round}, {before:#x}: {took:?}");
+        }
+        drop(map.validate());
+    }
+}
+
+#[test]
+fn any_words_changed_under_any_operation_end_in_an_answer() {
+    let first: u64 = std::env::var("CACHE_SHM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let count: u64 = std::env::var("CACHE_SHM_SEEDS").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20);
+    for seed in first..first + count {
+        run(seed, if seed % 2 == 0 { Mode::Evict } else { Mode::NoEvict });
+    }
+}
