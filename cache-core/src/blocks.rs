@@ -16,6 +16,7 @@
 
 use std::ops::Range;
 
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::host::Host;
 use crate::layout::{block, control};
@@ -71,11 +72,11 @@ impl<H: Host> Map<H> {
         stripe: u32,
         count: usize,
         owner: Owner,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<Blocks> {
         let mut blocks = Vec::with_capacity(count);
         while blocks.len() < count {
-            match self.own_run_of_blocks(worker, OWNED, stripe, 1, owner, timeout_ns) {
+            match self.own_run_of_blocks(worker, OWNED, stripe, 1, owner, deadline) {
                 Ok(offset) => {
                     self.clear_block(offset);
                     blocks.push(offset);
@@ -99,10 +100,10 @@ impl<H: Host> Map<H> {
         stripe: u32,
         depth: u32,
         owner: Owner,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<u64> {
         let count = (8u64 << depth).div_ceil(self.geometry.block_bytes());
-        self.own_run_of_blocks(worker, OWNED_DIRECTORY, stripe, count, owner, timeout_ns)
+        self.own_run_of_blocks(worker, OWNED_DIRECTORY, stripe, count, owner, deadline)
     }
 
     fn own_run_of_blocks(
@@ -112,7 +113,7 @@ impl<H: Host> Map<H> {
         stripe: u32,
         count: u64,
         owner: Owner,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<u64> {
         // Relaxed: a hint.
         let hint = self.control_word(control::INDEX_HINT);
@@ -128,7 +129,7 @@ impl<H: Host> Map<H> {
                     return Ok(offset);
                 }
             }
-            self.add_index_segment(worker, owner, timeout_ns)?;
+            self.add_index_segment(worker, owner, deadline)?;
         }
     }
 
@@ -194,8 +195,8 @@ impl<H: Host> Map<H> {
         }
     }
 
-    fn add_index_segment(&self, worker: &Worker<'_>, owner: Owner, timeout_ns: u64) -> Result<()> {
-        let segment = self.obtain_segment(worker, Purpose::Index, self.geometry.block_bytes(), owner, timeout_ns)?;
+    fn add_index_segment(&self, worker: &Worker<'_>, owner: Owner, deadline: &Deadline) -> Result<()> {
+        let segment = self.obtain_segment(worker, Purpose::Index, self.geometry.block_bytes(), owner, deadline)?;
         if let Err(error) = self.back_segment(segment, self.geometry.first_block()) {
             self.release_claimed(segment);
             return Err(error);

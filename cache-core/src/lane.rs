@@ -8,6 +8,7 @@
 //! it: it is named first and opened second, so what a death leaves between the two is a
 //! claimed segment, which is freed with its dead owner.
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::item::{ALIGNED, Head};
@@ -83,11 +84,11 @@ impl<H: Host> Map<H> {
         worker: &Worker<'_>,
         pin: &AtomicU64,
         request: Request,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<Place> {
         let owner = self.owner.ok_or(Error::ReadOnly)?;
         if request.bytes > self.geometry.segment_bytes() {
-            return self.reserve_run(worker, pin, request, owner, timeout_ns);
+            return self.reserve_run(worker, pin, request, owner, deadline);
         }
         let first = if request.queue == Queue::Small { 0 } else { at::PER_QUEUE };
         let is_large = request.bytes > self.geometry.segment_bytes() >> LARGE_SHIFT;
@@ -121,13 +122,13 @@ impl<H: Host> Map<H> {
             }
             if all_held {
                 // Wait for the first lane, with take-over; then look again.
-                let taken_over = lock::acquire(self.lane_lock(first), owner, &self.host, timeout_ns)?;
+                let taken_over = lock::acquire_until(self.lane_lock(first), owner, &self.host, deadline)?;
                 worker.count(crate::stats::Counter::TakeOvers, u64::from(taken_over));
                 lock::release(self.lane_lock(first), &self.host);
                 continue;
             }
             if let Some(lane) = refill {
-                self.refill(worker, lane, request, owner, timeout_ns)?;
+                self.refill(worker, lane, request, owner, deadline)?;
             }
         }
         Err(Error::Corrupt { reason: "the lanes do not come to rest" })
@@ -193,10 +194,17 @@ impl<H: Host> Map<H> {
     }
 
     /// Puts a fresh segment into `lane`, sealing the one it had.
-    fn refill(&self, worker: &Worker<'_>, lane: u32, request: Request, owner: Owner, timeout_ns: u64) -> Result<()> {
-        let fresh = self.obtain_segment(worker, request.purpose, request.bytes, owner, timeout_ns)?;
+    fn refill(
+        &self,
+        worker: &Worker<'_>,
+        lane: u32,
+        request: Request,
+        owner: Owner,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let fresh = self.obtain_segment(worker, request.purpose, request.bytes, owner, deadline)?;
         // From here on the segment is given back on every way out but the last.
-        let taken_over = match lock::acquire(self.lane_lock(lane), owner, &self.host, timeout_ns) {
+        let taken_over = match lock::acquire_until(self.lane_lock(lane), owner, &self.host, deadline) {
             Ok(taken_over) => taken_over,
             Err(error) => {
                 self.release_claimed(fresh);
@@ -250,13 +258,13 @@ impl<H: Host> Map<H> {
         pin: &AtomicU64,
         request: Request,
         owner: Owner,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<Place> {
         let length = request.bytes.div_ceil(self.geometry.segment_bytes()) as u32;
         if request.bytes > self.geometry.item_bytes_max() {
             return Err(Error::ValueTooLarge { bytes: request.bytes, bytes_max: self.geometry.item_bytes_max() });
         }
-        let head = self.obtain_run(worker, length, owner, timeout_ns)?;
+        let head = self.obtain_run(worker, length, owner, deadline)?;
         let backed = (0..length).try_for_each(|part| {
             let bytes = request.bytes - (u64::from(part) << self.geometry.segment_shift);
             self.back_segment(head + part, bytes.min(self.geometry.segment_bytes()))

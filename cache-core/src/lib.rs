@@ -28,6 +28,7 @@ mod types;
 
 mod blocks;
 mod common;
+mod deadline;
 mod hash;
 mod index;
 mod item;

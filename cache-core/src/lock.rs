@@ -17,7 +17,8 @@
 //! owner|R[|W]          being taken over            me[|W]; a dead taker is taken over alike
 //! ```
 
-use crate::error::{Error, Result};
+use crate::deadline::Deadline;
+use crate::error::Result;
 use crate::host::Host;
 use crate::sync::{AtomicU32, Ordering, spin_loop};
 
@@ -73,23 +74,31 @@ pub fn try_acquire(word: &AtomicU32, me: Owner) -> bool {
     word.compare_exchange(0, me.word(), Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
-/// Takes the lock, waiting at most `timeout_ns`. Returns true if it was taken over
+/// Takes the lock, waiting at most `timeout_ns`. Returns true if it was taken over from a
+/// dead owner.
+///
+/// # Errors
+/// `Busy` at the deadline, while the owner lives.
+pub fn acquire<H: Host>(word: &AtomicU32, me: Owner, host: &H, timeout_ns: u64) -> Result<bool> {
+    acquire_until(word, me, host, &Deadline::new(timeout_ns))
+}
+
+/// As [`acquire`], with the deadline of a whole operation. Returns true if it was taken over
 /// from a dead owner.
 ///
 /// # Errors
 /// `Busy` at the deadline, while the owner lives.
 #[inline]
-pub fn acquire<H: Host>(word: &AtomicU32, me: Owner, host: &H, timeout_ns: u64) -> Result<bool> {
+pub(crate) fn acquire_until<H: Host>(word: &AtomicU32, me: Owner, host: &H, deadline: &Deadline) -> Result<bool> {
     if try_acquire(word, me) {
         return Ok(false);
     }
-    acquire_slow(word, me, host, timeout_ns)
+    acquire_slow(word, me, host, deadline)
 }
 
 #[cold]
-fn acquire_slow<H: Host>(word: &AtomicU32, me: Owner, host: &H, timeout_ns: u64) -> Result<bool> {
+fn acquire_slow<H: Host>(word: &AtomicU32, me: Owner, host: &H, deadline: &Deadline) -> Result<bool> {
     let mut spins = 0;
-    let mut started_ns = None;
     // Once we slept, others may sleep too: take the lock with the waiters bit, so
     // that our release wakes the next one.
     let mut mine = me.word();
@@ -109,22 +118,21 @@ fn acquire_slow<H: Host>(word: &AtomicU32, me: Owner, host: &H, timeout_ns: u64)
             spin_loop();
             continue;
         }
-        let now_ns = host.monotonic_ns();
-        let started_ns = *started_ns.get_or_insert(now_ns);
-        let waited_ns = now_ns.saturating_sub(started_ns);
+        let waited_ns = deadline.waited_ns(host);
         // The first question is asked after one sleep; a caller that may not sleep
         // asks at once, because its answer decides between a take-over and Busy.
-        if (waited_ns > 0 || timeout_ns == 0) && take_over(word, current, me, host) {
+        if (waited_ns > 0 || deadline.is_one_try()) && take_over(word, current, me, host) {
             return Ok(true);
         }
-        if waited_ns >= timeout_ns {
-            return Err(Error::Busy { waited_ms: waited_ns / 1_000_000 });
+        let left_ns = deadline.left_ns(host);
+        if left_ns == 0 {
+            return Err(deadline.busy(host));
         }
         // CAS both Relaxed: announcing a sleeper publishes nothing.
         if current & WAITERS != 0
             || word.compare_exchange(current, current | WAITERS, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
-            host.futex_wait(word, current | WAITERS, (timeout_ns - waited_ns).min(SLEEP_NS_MAX));
+            host.futex_wait(word, current | WAITERS, left_ns.min(SLEEP_NS_MAX));
             mine = me.word() | WAITERS;
         }
     }

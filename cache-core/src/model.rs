@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::hash::Hash;
 use crate::host::Host;
@@ -192,6 +193,10 @@ impl Process {
         self.map.hasher.hash(key)
     }
 
+    fn deadline() -> Deadline {
+        Deadline::new(WAIT_NS)
+    }
+
     fn options() -> WriteOptions {
         WriteOptions { timeout_ns: WAIT_NS, ..WriteOptions::default() }
     }
@@ -234,14 +239,14 @@ impl Process {
     /// `Map::set` with `between` run between the reservation and the publication, on the
     /// write pin that protects it.
     pub fn set_with(&self, key: &[u8], value: &[u8], between: impl FnOnce(&AtomicU64)) {
-        let (worker, owner) = self.map.enter().expect("a participant");
+        let (worker, owner) = self.map.enter(&Self::deadline()).expect("a participant");
         let options = Self::options();
         let head = self.map.check_item(key, value.len(), &options).expect("an item");
         let hash = self.hash(key);
-        let proposal = self.map.propose(&worker, hash, key, head, &[value], &options).expect("room");
+        let proposal = self.map.propose(&worker, hash, key, head, &[value], &options, &Self::deadline()).expect("room");
         between(worker.publish_pin);
         let put = |_: Option<&crate::index::Found<'_>>| Decision::Put(());
-        self.map.commit(&worker, owner, hash, key, Some(&proposal), WAIT_NS, put).expect("a link");
+        self.map.commit(&worker, owner, hash, key, Some(&proposal), &Self::deadline(), put).expect("a link");
     }
 
     /// Seals what is open in every lane.
@@ -252,7 +257,7 @@ impl Process {
     /// Reclaims sealed segment `segment`: items that were not used are dropped, or all
     /// are copied on if `compacts`. True if it became free.
     pub fn reclaim(&self, segment: u32, compacts: bool) -> bool {
-        let (worker, owner) = self.map.enter().expect("a participant");
+        let (worker, owner) = self.map.enter(&Self::deadline()).expect("a participant");
         self.map.reclaim_segment(&worker, segment, compacts, owner)
     }
 
@@ -264,7 +269,12 @@ impl Process {
         // A draining segment is one whose write pins were looked for.
         State::from_word(from).usage == Use::Sealed
             && row.change(from, State::from_word(from).to(Use::Draining))
-            && self.map.empty_segment(&self.map.enter().expect("a participant").0, segment, true, self.owner)
+            && self.map.empty_segment(
+                &self.map.enter(&Self::deadline()).expect("a participant").0,
+                segment,
+                true,
+                self.owner,
+            )
     }
 
     /// True if a participant is about to link something into `segment`.
@@ -289,7 +299,7 @@ impl Process {
 
     /// Splits the block that serves `key`.
     pub fn split(&self, key: &[u8]) {
-        let (worker, owner) = self.map.enter().expect("a participant");
+        let (worker, owner) = self.map.enter(&Self::deadline()).expect("a participant");
         let word = self.map.region.word32(self.map.geometry.stripe_offset(0) + stripe::LOCK);
         let mut growth = Growth::new(&self.map);
         loop {
@@ -297,7 +307,9 @@ impl Process {
             let grown = self.map.grow(&worker, self.hash(key), &mut growth, owner).expect("a sound index");
             lock::release(word, &self.map.host);
             match grown {
-                Grown::Needs(needs) => growth.prepare(&worker, 0, needs, owner, WAIT_NS).expect("index memory"),
+                Grown::Needs(needs) => {
+                    growth.prepare(&worker, 0, needs, owner, &Self::deadline()).expect("index memory")
+                }
                 Grown::Done => return,
                 Grown::Refused => unreachable!("a first split"),
             }

@@ -4,6 +4,7 @@
 //! touch, clear, and their batches. Every one takes effect at one instant, under the lock
 //! of its key's stripe; a batch is a sequence of operations, not one.
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::index::{Found, Manner};
@@ -11,7 +12,7 @@ use crate::layout::{COPY_BYTES_MAX, control};
 use crate::map::Map;
 use crate::stats::Counter;
 use crate::sync::Ordering;
-use crate::types::{Cas, Destination, Meta, NEVER, WriteOptions, kind};
+use crate::types::{Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, kind};
 use crate::write::Decision;
 
 /// Operations of a batch whose index lines are fetched at once.
@@ -373,7 +374,7 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// `ReadOnly`, `Busy`.
     pub fn maintain(&self, budget_bytes: u64) -> Result<u64> {
-        let (worker, _) = self.enter()?;
+        let (worker, _) = self.enter(&Deadline::new(TIMEOUT_NS_DEFAULT))?;
         self.work_ahead(&worker, budget_bytes);
         // Relaxed: a hint.
         Ok(self.free_hint().load(Ordering::Relaxed) * self.geometry.segment_bytes())

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::error::{Error, Result};
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::host::Host;
 use crate::layout::{Geometry, control, participant as at};
 use crate::lock::Owner;
 use crate::region::Region;
@@ -249,9 +251,6 @@ pub fn after_fork_in_child() {
     TAKEN.store(if mine < SHARED { 1 << mine } else { 0 }, Ordering::Relaxed);
 }
 
-/// Longest wait for the shared worker: other threads hold it for one operation.
-const SHARED_WAIT: Duration = Duration::from_secs(1);
-
 /// The calling thread's part of its process's slot.
 pub(crate) struct Worker<'a> {
     pub publish_pin: &'a AtomicU64,
@@ -289,11 +288,19 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// `Busy` when the threads that share the last worker do not get done.
-    pub fn enter(region: &'a Region, geometry: &Geometry, slot: u32, shared: &'a Mutex<()>) -> Result<Worker<'a>> {
+    pub fn enter<H: Host>(
+        region: &'a Region,
+        geometry: &Geometry,
+        slot: u32,
+        shared: &'a Mutex<()>,
+        host: &H,
+        deadline: &Deadline,
+    ) -> Result<Worker<'a>> {
         let worker = thread_worker();
         let guard = if worker == SHARED {
-            let guard = shared.try_lock_for(SHARED_WAIT);
-            Some(guard.ok_or(Error::Busy { waited_ms: SHARED_WAIT.as_millis() as u64 })?)
+            // Asked for the time only if it is held.
+            let wait = || shared.try_lock_for(Duration::from_nanos(deadline.left_ns(host)));
+            Some(shared.try_lock().or_else(wait).ok_or_else(|| deadline.busy(host))?)
         } else {
             None
         };

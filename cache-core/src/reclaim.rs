@@ -12,7 +12,8 @@
 //! fence; no read pin; sequence + 1; free. Between calls nobody owns a victim: at the end
 //! of its share a reclaimer stores how far it got and lets go.
 
-use crate::error::{Error, Result};
+use crate::deadline::Deadline;
+use crate::error::Result;
 use crate::hash::Hash;
 use crate::host::Host;
 use crate::item::Head;
@@ -457,13 +458,15 @@ impl<H: Host> Map<H> {
         purpose: Purpose,
         bytes: u64,
         owner: Owner,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<u32> {
-        let mut started_ns = None;
         let mut refused = None;
         let mut nothing = 0;
         // Each turn frees a segment, or somebody else took it, or there is nothing left.
         for turn in 0..u64::from(self.geometry.segment_count) * 64 {
+            if turn >= FUTILE_TURNS_MAX * 2 && deadline.left_ns(&self.host) == 0 {
+                break;
+            }
             match self.take_free(purpose, owner) {
                 Ok(Some(index)) => return Ok(index),
                 Ok(None) => {}
@@ -494,11 +497,9 @@ impl<H: Host> Map<H> {
                 3 => self.recount(),
                 _ if !others => break,
                 _ => {
-                    let now_ns = self.host.monotonic_ns();
-                    let waited_ns = now_ns - *started_ns.get_or_insert(now_ns);
-                    if waited_ns >= timeout_ns {
+                    if deadline.left_ns(&self.host) == 0 {
                         worker.count(Counter::Busy, 1);
-                        return Err(Error::Busy { waited_ms: waited_ns / 1_000_000 });
+                        return Err(deadline.busy(&self.host));
                     }
                     // Others are at work on it: let them.
                     crate::sync::yield_now();
@@ -820,7 +821,7 @@ impl<H: Host> Victim<'_, H> {
         // Relaxed: the item is linked and never changes.
         let head = Head::from_word(map.region.word(offset).load(Ordering::Relaxed));
         let request = Request { head, bytes, queue, purpose: Purpose::Relocation };
-        let place = map.reserve(worker, worker.relocate_pin, request, 0)?;
+        let place = map.reserve(worker, worker.relocate_pin, request, &Deadline::new(0))?;
         let from = map.region.slice(offset, bytes as usize / 8);
         let to = map.region.slice(place.offset, bytes as usize / 8);
         for (from, to) in from.iter().zip(to).skip(1) {

@@ -4,7 +4,8 @@
 //! run back. The head names the length before its parts name the head, and the parts are
 //! freed before the head, so that a scan can tell a part of a run from a stray.
 
-use crate::error::{Error, Result};
+use crate::deadline::Deadline;
+use crate::error::Result;
 use crate::host::Host;
 use crate::lock::Owner;
 use crate::map::Map;
@@ -27,9 +28,14 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// `Full` when no window can be emptied, `Busy` when others kept what it takes until the
     /// deadline, `NoSpace`.
-    pub(crate) fn obtain_run(&self, worker: &Worker<'_>, length: u32, owner: Owner, timeout_ns: u64) -> Result<u32> {
+    pub(crate) fn obtain_run(
+        &self,
+        worker: &Worker<'_>,
+        length: u32,
+        owner: Owner,
+        deadline: &Deadline,
+    ) -> Result<u32> {
         let bytes = u64::from(length) << self.geometry.segment_shift;
-        let started_ns = self.host.monotonic_ns();
         let mut hopeless = 0;
         for attempt in 0..WINDOW_TRIES_MAX {
             // Compaction first; an evict region drops what stands in the way if that fails.
@@ -50,10 +56,9 @@ impl<H: Host> Map<H> {
                     }
                 }
             }
-            let waited_ns = self.host.monotonic_ns() - started_ns;
-            if attempt > COMPACT_TRIES * 2 && waited_ns > timeout_ns {
+            if attempt > COMPACT_TRIES * 2 && deadline.left_ns(&self.host) == 0 {
                 worker.count(Counter::Busy, 1);
-                return Err(Error::Busy { waited_ms: waited_ns / 1_000_000 });
+                return Err(deadline.busy(&self.host));
             }
             if attempt > COMPACT_TRIES {
                 // Others are at work on what we need: let them.

@@ -8,6 +8,7 @@
 //! children afterwards, and whoever holds the lock next goes on where it stopped.
 
 use crate::blocks::Blocks;
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::hash::{Hash, TAG_BITS, prefix, split_bit};
 use crate::host::Host;
@@ -62,15 +63,15 @@ impl<'m, H: Host> Growth<'m, H> {
         stripe: u32,
         needs: Needs,
         owner: Owner,
-        timeout_ns: u64,
+        deadline: &Deadline,
     ) -> Result<()> {
         let missing = needs.blocks.saturating_sub(self.blocks.len());
-        self.blocks.extend(self.map.own_blocks(worker, stripe, missing, owner, timeout_ns)?);
+        self.blocks.extend(self.map.own_blocks(worker, stripe, missing, owner, deadline)?);
         if let Some(depth) = needs.directory
             && self.directory.is_none_or(|(_, have)| have != depth)
         {
             self.give_directory_back();
-            self.directory = Some((self.map.own_directory(worker, stripe, depth, owner, timeout_ns)?, depth));
+            self.directory = Some((self.map.own_directory(worker, stripe, depth, owner, deadline)?, depth));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! is held only to decide and to publish one slot, for some tens of nanoseconds whatever
 //! the value's size. The operations themselves are in `ops`.
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::host::Host;
@@ -71,9 +72,10 @@ struct Vacancy<'m> {
 
 impl<H: Host> Map<H> {
     /// The calling thread's worker and this process's identity.
-    pub(crate) fn enter(&self) -> Result<(Worker<'_>, Owner)> {
+    pub(crate) fn enter(&self, deadline: &Deadline) -> Result<(Worker<'_>, Owner)> {
         let owner = self.owner.ok_or(Error::ReadOnly)?;
-        let worker = Worker::enter(&self.region, &self.geometry, owner.index(), &self.shared_worker)?;
+        let worker =
+            Worker::enter(&self.region, &self.geometry, owner.index(), &self.shared_worker, &self.host, deadline)?;
         Ok((worker, owner))
     }
 
@@ -97,6 +99,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Reserves space and writes the item into it. Nobody can see it yet.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one write, used once")]
     pub(crate) fn propose(
         &self,
         worker: &Worker<'_>,
@@ -105,11 +108,12 @@ impl<H: Host> Map<H> {
         head: Head,
         parts: &[&[u8]],
         options: &WriteOptions,
+        deadline: &Deadline,
     ) -> Result<Proposal> {
         let shape = head.shape().ok_or(Error::Internal)?;
         let queue = self.queue_for(worker, hash);
         let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
-        let place = self.reserve(worker, worker.publish_pin, request, options.timeout_ns)?;
+        let place = self.reserve(worker, worker.publish_pin, request, deadline)?;
         // Release: before our first byte in this space, so that a reader which meets it
         // sees that the old item is gone. Pairs with the Acquire fence in `examine`.
         fence(Ordering::Release);
@@ -173,9 +177,9 @@ impl<H: Host> Map<H> {
         worker.publish_pin.store(0, Ordering::Release);
     }
 
-    fn lock_stripe(&self, worker: &Worker<'_>, index: u32, owner: Owner, timeout_ns: u64) -> Result<Held<'_, H>> {
+    fn lock_stripe(&self, worker: &Worker<'_>, index: u32, owner: Owner, deadline: &Deadline) -> Result<Held<'_, H>> {
         let word = self.region.word32(self.geometry.stripe_offset(index) + stripe::LOCK);
-        match lock::acquire(word, owner, &self.host, timeout_ns) {
+        match lock::acquire_until(word, owner, &self.host, deadline) {
             Ok(taken_over) => {
                 worker.count(Counter::TakeOvers, u64::from(taken_over));
                 Ok(Held::new(word, &self.host))
@@ -201,13 +205,13 @@ impl<H: Host> Map<H> {
         hash: Hash,
         key: &[u8],
         proposal: Option<&Proposal>,
-        timeout_ns: u64,
+        deadline: &Deadline,
         mut decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Done<T>> {
         let stripe_index = hash.stripe(self.geometry.stripe_count);
         let mut growth = Growth::new(self);
         for _ in 0..TURNS_MAX {
-            let held = self.lock_stripe(worker, stripe_index, owner, timeout_ns)?;
+            let held = self.lock_stripe(worker, stripe_index, owner, deadline)?;
             let turn = self.commit_locked(worker, owner, hash, key, proposal, &mut growth, &mut decide)?;
             drop(held);
             match turn {
@@ -220,8 +224,9 @@ impl<H: Host> Map<H> {
                 Turn::Grow(Grown::Refused) => growth.is_refused = true,
                 Turn::Grow(Grown::Needs(needs)) => {
                     // An evicting region does not wait for the index to grow: it drops.
-                    let timeout_ns = if self.is_no_evict() { timeout_ns } else { 0 };
-                    match growth.prepare(worker, stripe_index, needs, owner, timeout_ns) {
+                    let one_try = Deadline::new(0);
+                    let deadline = if self.is_no_evict() { deadline } else { &one_try };
+                    match growth.prepare(worker, stripe_index, needs, owner, deadline) {
                         // Once: a stripe without its first block has nothing to drop.
                         Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. })
                             if !self.is_no_evict() && !growth.is_refused =>
@@ -398,10 +403,11 @@ impl<H: Host> Map<H> {
     ) -> Result<Done<T>> {
         let value_bytes = parts.iter().map(|part| part.len()).sum();
         let head = self.check_item(key, value_bytes, options)?;
-        let (worker, owner) = self.enter()?;
+        let deadline = Deadline::new(options.timeout_ns);
+        let (worker, owner) = self.enter(&deadline)?;
         let hash = self.hasher.hash(key);
-        let proposal = self.propose(&worker, hash, key, head, parts, options)?;
-        let done = self.commit(&worker, owner, hash, key, Some(&proposal), options.timeout_ns, decide);
+        let proposal = self.propose(&worker, hash, key, head, parts, options, &deadline)?;
+        let done = self.commit(&worker, owner, hash, key, Some(&proposal), &deadline, decide);
         match &done {
             Ok(done) if done.version != 0 => {
                 // Release: the link is made. Pairs with `pinned_by`.
@@ -423,8 +429,9 @@ impl<H: Host> Map<H> {
         timeout_ns: u64,
         decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<T> {
-        let (worker, owner) = self.enter()?;
-        Ok(self.commit(&worker, owner, hash, key, None, timeout_ns, decide)?.said)
+        let deadline = Deadline::new(timeout_ns);
+        let (worker, owner) = self.enter(&deadline)?;
+        Ok(self.commit(&worker, owner, hash, key, None, &deadline, decide)?.said)
     }
 
     /// Sets the expiry of a large item where it lies. False if the item is on its way out
@@ -437,7 +444,8 @@ impl<H: Host> Map<H> {
         expires_at_ms: u64,
         timeout_ns: u64,
     ) -> Result<bool> {
-        let (worker, owner) = self.enter()?;
+        let deadline = Deadline::new(timeout_ns);
+        let (worker, owner) = self.enter(&deadline)?;
         let Some((found, expires_at)) =
             self.lookup(hash, key, Manner::Look, |candidate| Ok(candidate.shape.expires_at))?
         else {
@@ -453,7 +461,7 @@ impl<H: Host> Map<H> {
         if !stays {
             return Ok(false);
         }
-        let held = self.lock_stripe(&worker, hash.stripe(self.geometry.stripe_count), owner, timeout_ns)?;
+        let held = self.lock_stripe(&worker, hash.stripe(self.geometry.stripe_count), owner, &deadline)?;
         let again = self.find(hash, key, Manner::Look)?;
         let is_there = again.is_some_and(|again| again.word.item() == found.word.item());
         if is_there {
