@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
 //! key is found), `write` (how a value is published), `lane` and `segment` (where it
-//! lies), `reclaim` (how space comes back), `split` and `blocks` (how the index grows),
+//! lies), `reclaim`, `victim` and `ghost` (how space comes back), `split` and `blocks` (how the index grows),
 //! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -29,6 +29,7 @@ mod types;
 mod blocks;
 mod common;
 mod deadline;
+mod ghost;
 mod hash;
 mod index;
 mod item;
@@ -44,6 +45,8 @@ mod segment;
 mod slot;
 mod split;
 mod validate;
+mod victim;
+mod walk;
 mod write;
 
 #[cfg(all(test, not(loom)))]

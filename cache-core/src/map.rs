@@ -25,6 +25,9 @@ use crate::types::{Destination, Meta};
 /// Reads of a batch that are under way at once.
 const BATCH: usize = 32;
 
+/// Writers that may overtake the pinning of one value before it is Busy.
+const PIN_TRIES_MAX: u32 = 10_000;
+
 /// One attachment to a region. All operations take `&self`, from any thread.
 pub struct Map<H: Host> {
     pub(crate) region: Region,
@@ -49,6 +52,9 @@ pub struct Map<H: Host> {
     pub(crate) held_count: [AtomicU64; lane::COUNT as usize],
     /// Condemned segments at the last census.
     pub(crate) condemned_hint: AtomicU64,
+    /// When the table was last counted, and whether it was too full to compact.
+    pub(crate) census_ns: AtomicU64,
+    pub(crate) was_tight: AtomicU64,
     /// When the file system last refused memory; 0 = never.
     pub(crate) space_refused_ns: AtomicU64,
     /// When compaction last freed no more than it took; 0 = never.
@@ -74,6 +80,8 @@ impl<H: Host> Map<H> {
             debts: std::array::from_fn(|_| AtomicU64::new(0)),
             held_count: std::array::from_fn(|_| AtomicU64::new(0)),
             condemned_hint: AtomicU64::new(0),
+            census_ns: AtomicU64::new(0),
+            was_tight: AtomicU64::new(0),
             space_refused_ns: AtomicU64::new(0),
             compaction_futile_ns: AtomicU64::new(0),
             region,
@@ -224,7 +232,7 @@ impl<H: Host> Map<H> {
     /// `KeyEmpty`, `KeyTooLong`.
     pub fn pin(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
         let hash = self.hash_key(key)?;
-        loop {
+        for _ in 0..PIN_TRIES_MAX {
             let Some((found, value_at)) =
                 self.lookup(hash, key, Manner::Look, |candidate| Ok(candidate.offset + candidate.shape.value_at))?
             else {
@@ -257,6 +265,7 @@ impl<H: Host> Map<H> {
                 copy: Vec::new(),
             }));
         }
+        Err(Error::Busy { waited_ms: 0 })
     }
 
     /// Ends a [`Map::pin`].

@@ -271,7 +271,7 @@ impl Process {
             && row.change(from, State::from_word(from).to(Use::Draining))
             && self.map.empty_segment(
                 &self.map.enter(&Self::deadline()).expect("a participant").0,
-                segment,
+                self.map.incarnation(segment).expect("a segment"),
                 true,
                 self.owner,
             )

@@ -99,12 +99,17 @@ pub(crate) enum Pins {
     Read,
 }
 
+/// Scans that hand-overs may overtake before a segment counts as pinned by [`SOMEBODY`].
+const SCANS_MAX: u32 = 1000;
+/// A pinner that the scan did not find out.
+const SOMEBODY: u32 = u32::MAX;
+
 /// The participant that pins segment `segment`, if one does. The caller's fence stands
 /// between its claim of the segment and this scan.
 pub(crate) fn pinned_by(region: &Region, geometry: &Geometry, segment: u32, which: Pins) -> Option<u32> {
     let wanted = u64::from(segment) + 1;
     let handovers = region.word(geometry.control_offset + control::HANDOVER_COUNT);
-    loop {
+    for _ in 0..SCANS_MAX {
         // Acquire, before and after: a hand-over that moved a pin past the scan is noticed.
         let before = handovers.load(Ordering::Acquire);
         for index in 0..high(region, geometry) {
@@ -133,6 +138,7 @@ pub(crate) fn pinned_by(region: &Region, geometry: &Geometry, segment: u32, whic
             return None;
         }
     }
+    Some(SOMEBODY)
 }
 
 /// Number of pins that participants hold.

@@ -210,11 +210,6 @@ impl Region {
         self.words(offset)
     }
 
-    /// As `slice`.
-    pub(crate) unsafe fn slice_unchecked(&self, offset: u64, count: usize) -> &[AtomicU64] {
-        self.slice(offset, count)
-    }
-
     /// As `equals`.
     pub(crate) unsafe fn equals_unchecked(&self, offset: u64, key: &[u8]) -> bool {
         equals(self.slice(offset, key.len().div_ceil(8)), key)

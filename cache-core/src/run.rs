@@ -150,10 +150,12 @@ impl<H: Host> Map<H> {
                     is_ours = row.change(from, claimed);
                     break;
                 }
+                // What is emptied is what the cost was asked of.
+                let Some(incarnation) = self.incarnation(index) else { break };
                 let left = self.emptying_cost(index, may_drop).and_then(|cost| budget.checked_sub(cost));
                 let Some(left) = left else { break };
                 budget = left;
-                if !self.empty_segment(worker, index, may_drop, owner) {
+                if !self.empty_segment(worker, incarnation, may_drop, owner) {
                     break;
                 }
             }

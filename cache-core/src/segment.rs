@@ -18,7 +18,7 @@
 //! RunPart     a later segment of the run of its head     Free
 //! ```
 //!
-//! A dead owner's Claimed becomes Free, its Reclaiming becomes Draining from the start.
+//! A dead owner's Claimed becomes Free, its Reclaiming becomes Sealed and is walked anew.
 //! `sequence += 1` always comes before Free.
 //!
 //! Owns: the rows, the search for a free segment. Must never be believed for counts:
@@ -263,6 +263,12 @@ impl<H: Host> Map<H> {
 
     pub(crate) fn free_hint(&self) -> &AtomicU64 {
         self.region.word(self.geometry.control_offset + control::FREE_HINT)
+    }
+
+    /// Free segments, as far as is known.
+    pub(crate) fn free_segments_hint(&self) -> u64 {
+        // Relaxed: a hint. It may have gone below zero for a moment.
+        (self.free_hint().load(Ordering::Relaxed) as i64).max(0) as u64
     }
 
     /// Claims a free segment, with memory for its first bytes. `None` if none is free

@@ -154,6 +154,59 @@ fn expired_items_make_room_before_anything_unexpired_is_dropped() {
 }
 
 #[test]
+fn a_walk_that_was_begun_in_need_drops_nothing_once_there_is_room() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let set = |number: u64| map.set(&number.to_le_bytes(), &[1; 200], &WriteOptions::default()).unwrap();
+    let draining = || map.validate().segments[5];
+    let mut number = 0;
+    while number < 60_000 || draining() == 0 {
+        set(number);
+        number += 1;
+    }
+    let there: Vec<u64> = (0..number).filter(|key| map.contains(&key.to_le_bytes()).unwrap()).collect();
+    let (kept, deleted): (Vec<_>, Vec<_>) = there.into_iter().partition(|key| key % 10 == 0);
+    for key in deleted {
+        assert!(map.delete(&key.to_le_bytes(), 0).unwrap());
+    }
+    let before = map.stats();
+    assert!(draining() > 0 && before.live_bytes < bench.geometry.data_bytes() / 4, "{before:?}");
+    for key in number..number + 3000 {
+        set(key);
+    }
+    assert_eq!(map.stats().evictions, before.evictions);
+    assert!(kept.iter().all(|key| map.contains(&key.to_le_bytes()).unwrap()));
+}
+
+#[test]
+fn one_item_that_lives_long_does_not_put_off_the_sweep_of_the_others() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let until = |expires_at_ms| WriteOptions { expires_at_ms, ..WriteOptions::default() };
+    // The first expire at once, one in sixteen in a month, the others in a minute.
+    for number in 0..24_000u64 {
+        let expires_at_ms = match number % 16 {
+            0 => 1_000,
+            1 => 30 * 86_400_000,
+            _ => 60_000,
+        };
+        map.set(&number.to_le_bytes(), &[1; 200], &until(expires_at_ms)).unwrap();
+    }
+    let now = |ms| host.now_ms.store(ms, std::sync::atomic::Ordering::Relaxed);
+    let sweep = || (0..2_000).for_each(|_| assert!(map.maintain(1 << 20).is_ok()));
+    now(2_000);
+    sweep();
+    let early = map.stats().expirations;
+    assert!((1_300..=1_500).contains(&early), "{early}");
+    now(61_000);
+    sweep();
+    let expirations = map.stats().expirations;
+    assert!(expirations > 21_000, "{expirations} of 22,500; the rest is in the open segments");
+}
+
+#[test]
 fn a_clear_empties_the_region_at_once_and_its_space_comes_back() {
     let host = TestHost::default();
     let bench = Bench::new(2 << 20, Mode::NoEvict);
