@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench wheel clean
+.PHONY: help demo test check bench crash-sweep wheel clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -24,6 +24,9 @@ check: ## the quick inner loop: format, lints, unit tests, Python tests
 
 bench: wheel ## every benchmark, one table of ratios against their targets; CACHE_SHM_TRACES=directory adds hit ratios
 	@.ci/with-tools python benches/bench.py
+
+crash-sweep: ## a death after every instruction of every operation, recovered and checked (about half an hour)
+	@.ci/with-tools cargo test --release --package cache-shm --test sweep -- --all
 
 wheel: ## the Python package, built from the tree and installed into .venv
 	@.ci/with-tools python .ci/wheel.py

@@ -124,6 +124,11 @@ def stages(quick: bool) -> list[Stage]:
             environment={"RUSTFLAGS": "--cfg loom"},
         ),
         Stage(
+            "sweep",
+            cargo_test("--release", "--package", "cache-shm", "--test", "sweep"),
+            counts_tests=True,
+        ),
+        Stage(
             "rustdoc",
             # Without the Python module and the C interface: their documentation is the stub and the header.
             ["cargo", "doc", "--locked", "--workspace", "--exclude", "pycache", "--exclude", "cache-shm-capi"]

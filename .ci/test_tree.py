@@ -297,3 +297,23 @@ def test_a_skip_is_named_and_is_a_failure_where_all_is_required(monkeypatch, cap
     skipping = PASSES + "; echo 'SKIP: no Redis'"
     assert run_stages(monkeypatch, capsys, tmp_path, skipping) == (0, "2 passed, 0 failed, 1 skipped")
     assert run_stages(monkeypatch, capsys, tmp_path, skipping, require_all="1") == (1, "2 passed, 1 failed, 1 skipped")
+
+
+# --- arguments that name a model ----------------------------------------------------------------
+
+
+def models_without_a_case(engine: str, models: str) -> set[str]:
+    """Names in ``[loom: name]`` of the engine that no case of the models has."""
+    cases = {re.split(r"[.:]", name)[0] for name in re.findall(r"\b(?:model|twin)\(\s*\"([^\"]+)\"", models)}
+    return set(re.findall(r"\[loom: ([a-z_]+)\]", engine)) - cases
+
+
+def test_every_model_that_the_engine_names_exists():
+    engine = "\n".join(text_of(path) for path in (TREE / "cache-core/src").rglob("*.rs"))
+    models = "\n".join(text_of(path) for path in (TREE / "loom-tests/tests").rglob("*.rs"))
+    assert "[loom: " in engine
+    assert not models_without_a_case(engine, models)
+
+
+def test_the_search_for_models_finds_a_missing_one():
+    assert models_without_a_case("// [loom: gone] [loom: pin]", 'model("pin.by_hand", 2, f)') == {"gone"}

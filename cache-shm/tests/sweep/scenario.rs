@@ -1,0 +1,306 @@
+//! The operations that are swept, and the regions that they are done in.
+
+use std::time::Duration;
+
+use cache_core::layout::{lane, stripe};
+use cache_core::lock::Owner;
+use cache_shm::{Cache, Mode, Stats, WriteOptions};
+
+use crate::image::{Dir, attach};
+
+/// Steps after which a scenario that did not come about is given up.
+const STEPS_MAX: u64 = 100_000;
+
+/// What is stepped.
+#[derive(Clone, Copy)]
+pub enum Operation {
+    /// Something done through an attached handle; the number counts how often it was done.
+    Attached(fn(&Cache, u64)),
+    /// All of attaching, a look, and detaching.
+    AttachDetach,
+}
+
+/// One operation in one kind of region.
+pub struct Scenario {
+    pub name: &'static str,
+    pub mode: Mode,
+    /// What is in the region beforehand.
+    fill: fn(&Cache),
+    /// Words of the region that are changed afterwards, as a death would have left them.
+    damage: fn(&Cache) -> Vec<(u64, u32)>,
+    pub operation: Operation,
+    /// Whether the operation did what the scenario is named for.
+    effect: fn(&Effect) -> bool,
+}
+
+/// What an operation did to a region.
+pub struct Effect {
+    pub before: Stats,
+    pub after: Stats,
+    /// Whether a stripe has a directory of its own, before and after.
+    pub deep: (bool, bool),
+}
+
+/// A region just before the operation.
+pub struct Prepared {
+    pub image: Vec<u8>,
+    /// How often the operation was done before.
+    pub number: u64,
+}
+
+pub fn key(number: u64) -> Vec<u8> {
+    format!("key {number}").into_bytes()
+}
+
+pub fn value(number: u64, bytes: usize) -> Vec<u8> {
+    let mut word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut out = Vec::with_capacity(bytes + 8);
+    while out.len() < bytes {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.truncate(bytes);
+    out
+}
+
+fn set(cache: &Cache, number: u64, bytes: usize) {
+    put(cache, &key(number), &value(number, bytes));
+}
+
+fn put(cache: &Cache, key: &[u8], value: &[u8]) {
+    cache.set(key, value).expect("room");
+}
+
+fn fill_some(cache: &Cache) {
+    (0..150).for_each(|number| set(cache, number, (number as usize * 37) % 600));
+    cache.set_with(b"integer", &41i64.to_le_bytes(), &kind(cache, cache_shm::kind::INT)).expect("room");
+    cache.set(b"large", &value(5, 20_000)).expect("room");
+}
+
+fn fill_full(cache: &Cache) {
+    (0..6_000).for_each(|number| set(cache, number % 5_000, 200));
+}
+
+fn fill_most(cache: &Cache) {
+    (0..2_800).for_each(|number| set(cache, number, 200));
+}
+
+fn kind(cache: &Cache, kind: u8) -> WriteOptions {
+    WriteOptions { kind, ..cache.options() }
+}
+
+fn nothing(_: &Cache) -> Vec<(u64, u32)> {
+    Vec::new()
+}
+
+/// A participant that is gone: a slot that nobody has.
+fn dead() -> u32 {
+    Owner::new(9, 5).word()
+}
+
+fn lock_words(cache: &Cache, word: u32) -> Vec<(u64, u32)> {
+    let geometry = cache.geometry().expect("an open region");
+    let stripes = (0..geometry.stripe_count).map(|index| geometry.stripe_offset(index) + stripe::LOCK);
+    let lanes = (0..lane::COUNT).map(|index| geometry.lane_offset(index) + lane::LOCK);
+    stripes.chain(lanes).map(|offset| (offset, word)).collect()
+}
+
+fn is_deep(cache: &Cache) -> bool {
+    let geometry = cache.geometry().expect("an open region");
+    let bytes = std::fs::read(cache.path().expect("a named region")).expect("the region's file");
+    (0..geometry.stripe_count).any(|index| {
+        let at = (geometry.stripe_offset(index) + stripe::ROOT) as usize;
+        bytes[at..at + 8] != [0; 8]
+    })
+}
+
+/// Keys of stripe 0 alone, so that its directory must grow.
+fn set_in_one_stripe(cache: &Cache, number: u64) {
+    let geometry = cache.geometry().expect("an open region");
+    let secrets = rapidhash::v3::RapidSecrets::seed(geometry.seed);
+    let of_stripe = |key: &Vec<u8>| {
+        rapidhash::v3::rapidhash_v3_seeded(key, &secrets) >> 54 & u64::from(geometry.stripe_count - 1) == 0
+    };
+    let mut found = (number * 64..).map(|candidate| format!("one {candidate}").into_bytes()).filter(of_stripe);
+    let key = found.next().expect("a key of every stripe");
+    cache.set(&key, b"-").expect("room");
+}
+
+macro_rules! scenario {
+    ($name:literal, $mode:ident, $fill:expr, $operation:expr) => {
+        scenario!($name, $mode, $fill, $operation, |_| true)
+    };
+    ($name:literal, $mode:ident, $fill:expr, $operation:expr, $effect:expr) => {
+        Scenario {
+            name: $name,
+            mode: Mode::$mode,
+            fill: $fill,
+            damage: nothing,
+            operation: Operation::Attached($operation),
+            effect: $effect,
+        }
+    };
+}
+
+/// Every scenario of one operation.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        scenario!("set_new", NoEvict, fill_some, |cache, _| put(cache, b"fresh", &value(1, 100))),
+        scenario!("set_first", NoEvict, |_| (), |cache, _| put(cache, b"fresh", &value(1, 100))),
+        scenario!("set_overwrite", NoEvict, fill_some, |cache, _| put(cache, &key(7), &value(1, 300))),
+        scenario!("set_run", NoEvict, fill_some, |cache, _| put(cache, b"run", &value(3, 30_000))),
+        scenario!("set_run_overwrite", NoEvict, fill_some, |cache, _| put(cache, b"large", &value(3, 30_000))),
+        scenario!("set_evicting", Evict, fill_full, |cache, number| set(cache, 10_000 + number, 200), |effect| effect
+            .after
+            .evictions
+            > effect.before.evictions),
+        scenario!("set_full_overwrite", Evict, fill_full, |cache, _| set(cache, 4_900, 200)),
+        scenario!(
+            "set_relocating",
+            NoEvict,
+            fill_most,
+            |cache, number| set(cache, number * 7_919 % 2_800, 200),
+            |effect| effect.after.relocated_bytes > effect.before.relocated_bytes
+        ),
+        scenario!("set_splitting", NoEvict, fill_some, |cache, number| set(cache, 1_000 + number, 8), |effect| effect
+            .after
+            .splits
+            > effect.before.splits),
+        scenario!("set_doubling", NoEvict, |_| (), set_in_one_stripe, |effect| effect.deep == (false, true)),
+        scenario!("add", NoEvict, fill_some, |cache, _| {
+            assert!(cache.add(b"fresh", &value(1, 100), &cache.options()).unwrap().is_some());
+        }),
+        scenario!("replace", NoEvict, fill_some, |cache, _| {
+            assert!(cache.replace(&key(7), &value(1, 100), &cache.options()).unwrap().is_some());
+        }),
+        scenario!("delete", NoEvict, fill_some, |cache, _| assert!(cache.delete(&key(7)).unwrap())),
+        scenario!("take", NoEvict, fill_some, |cache, _| {
+            assert!(cache.take(&key(7), &mut Vec::new()).unwrap().is_some());
+        }),
+        scenario!("cas", NoEvict, fill_some, |cache, _| {
+            let version = cache.meta(&key(7)).unwrap().unwrap().version;
+            let done = cache.cas(&key(7), version, &value(9, 50), &cache.options()).unwrap();
+            assert!(matches!(done, cache_shm::Cas::Stored(_)));
+        }),
+        scenario!("incr", NoEvict, fill_some, |cache, _| assert_eq!(
+            cache.incr(b"integer", 1, None).unwrap(),
+            Some(42)
+        )),
+        scenario!("incr_new", NoEvict, fill_some, |cache, _| assert_eq!(
+            cache.incr(b"fresh", 1, Some(0)).unwrap(),
+            Some(1)
+        )),
+        scenario!("append", NoEvict, fill_some, |cache, _| assert!(cache.append(&key(7), b"tail").unwrap().is_some())),
+        scenario!("touch", NoEvict, fill_some, |cache, _| {
+            assert!(cache.touch(&key(7), Some(Duration::from_secs(1000))).unwrap());
+        }),
+        scenario!("touch_in_place", NoEvict, fill_some, |cache, _| {
+            assert!(cache.touch(b"large", Some(Duration::from_secs(1000))).unwrap());
+        }),
+        scenario!("clear", NoEvict, fill_some, |cache, _| cache.clear().unwrap()),
+        scenario!(
+            "set_after_clear",
+            NoEvict,
+            |cache| {
+                fill_some(cache);
+                cache.clear().expect("a writable region");
+            },
+            |cache, _| put(cache, &key(7), &value(1, 100))
+        ),
+        scenario!("get", NoEvict, fill_some, |cache, _| assert!(cache.get(&key(7)).unwrap().is_some())),
+        scenario!("pin_and_unpin", NoEvict, fill_some, |cache, _| drop(cache.view(b"large").unwrap().unwrap())),
+        scenario!(
+            "maintain",
+            NoEvict,
+            |cache| {
+                fill_most(cache);
+                (0..2_800)
+                    .filter(|number| number % 3 != 0)
+                    .for_each(|number| assert!(cache.delete(&key(number)).unwrap()));
+                (0..800).for_each(|number| set(cache, 5_000 + number, 300));
+            },
+            |cache, _| assert!(cache.maintain(1 << 20).is_ok()),
+            |effect| effect.after.relocated_bytes > effect.before.relocated_bytes
+        ),
+        Scenario {
+            name: "take_over",
+            mode: Mode::NoEvict,
+            fill: fill_some,
+            damage: |cache| lock_words(cache, dead()),
+            operation: Operation::Attached(|cache, _| put(cache, &key(7), &value(1, 100))),
+            effect: |effect| effect.after.take_overs > effect.before.take_overs,
+        },
+        Scenario {
+            name: "take_over_of_a_recoverer",
+            mode: Mode::NoEvict,
+            fill: fill_some,
+            // The bit of a taker that died before it cleared it.
+            damage: |cache| lock_words(cache, dead() | 1 << 30),
+            operation: Operation::Attached(|cache, _| put(cache, &key(7), &value(1, 100))),
+            effect: |effect| effect.after.take_overs > effect.before.take_overs,
+        },
+        Scenario {
+            name: "attach_and_detach",
+            mode: Mode::NoEvict,
+            fill: fill_some,
+            damage: nothing,
+            operation: Operation::AttachDetach,
+            effect: |_| true,
+        },
+    ]
+}
+
+impl Scenario {
+    pub fn named(name: &str) -> Scenario {
+        all().into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name")
+    }
+
+    /// Does the operation once; as the traced process does it.
+    pub fn perform(&self, dir: &std::path::Path, name: &str, cache: Option<&Cache>, number: u64) {
+        match (self.operation, cache) {
+            (Operation::Attached(operation), Some(cache)) => operation(cache, number),
+            (Operation::Attached(_), None) => unreachable!("an operation on a handle needs one"),
+            (Operation::AttachDetach, _) => drop(attach(dir, name).expect("a sound region")),
+        }
+    }
+
+    /// True if the handle comes before what is stepped.
+    pub fn is_attached(&self) -> bool {
+        matches!(self.operation, Operation::Attached(_))
+    }
+
+    /// The region just before the operation has its effect.
+    pub fn prepare(&self, dir: &Dir) -> Result<Prepared, String> {
+        let empty = dir.empty(self.mode);
+        dir.put("prepare", &empty);
+        let cache = dir.open("prepare")?;
+        (self.fill)(&cache);
+        let damage = (self.damage)(&cache);
+        drop(cache);
+        let mut image = dir.take("prepare");
+        for (offset, word) in damage {
+            image[offset as usize..offset as usize + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        for number in 0..STEPS_MAX {
+            if self.effect_of(dir, &image, number)? {
+                return Ok(Prepared { image, number });
+            }
+            image = dir.take("prepare");
+        }
+        Err("the operation never did what the scenario is named for".into())
+    }
+
+    /// Does the operation on a copy of `image`, in the file `prepare`.
+    fn effect_of(&self, dir: &Dir, image: &[u8], number: u64) -> Result<bool, String> {
+        dir.put("prepare", image);
+        if !self.is_attached() {
+            return Ok(true);
+        }
+        let cache = dir.open("prepare")?;
+        let deep = is_deep(&cache);
+        let before = cache.stats().map_err(|error| error.to_string())?;
+        self.perform(dir.path(), "prepare", Some(&cache), number);
+        let after = cache.stats().map_err(|error| error.to_string())?;
+        Ok((self.effect)(&Effect { before, after, deep: (deep, is_deep(&cache)) }))
+    }
+}
