@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use crate::hash::{Hash, TAG_BITS, prefix};
 use crate::host::Host;
-use crate::layout::block;
+use crate::layout::{DEPTH_MAX, block};
 use crate::map::Map;
 use crate::segment::Use;
 use crate::slot::{Bucket, Link, Slot, moved};
@@ -87,48 +87,53 @@ impl<H: Host> Map<H> {
                 report.problem(|| format!("stripe {stripe_index}: the block at {} is not its own", entry.offset()));
             }
             report.blocks += 1;
+            // Within a split that is being finished, the first entries name a child already: of
+            // the parent in the next entry only the rest is left.
             let mut keys = HashSet::new();
-            self.validate_block(stripe_index, entry.offset(), entry.depth(), tag, &mut keys, report);
-            tag += 1 << (TAG_BITS - entry.depth());
+            for number in 0..self.geometry.bucket_count() {
+                self.validate_bucket(stripe_index, (entry.offset(), entry.depth()), tag, number, &mut keys, report);
+            }
+            let width = 1 << (TAG_BITS - entry.depth());
+            tag = (tag & !(width - 1)) + width;
         }
     }
 
-    fn validate_block(
+    /// Bucket `number` of `block`, or where it moved, for tags from `from` on.
+    fn validate_bucket(
         &self,
         stripe: u32,
-        at: u64,
-        depth: u32,
-        tag: u64,
+        (at, depth): (u64, u32),
+        from: u64,
+        number: u64,
         keys: &mut HashSet<Vec<u8>>,
         report: &mut Report,
     ) {
-        let children = [block::CHILD0, block::CHILD1].map(|which| self.region.word(at + which).load(Ordering::Acquire));
-        let mut has_moved = false;
-        for number in 0..self.geometry.bucket_count() {
-            let bucket = Bucket(self.region.words(at + block::BUCKETS + block::BUCKET_BYTES * number));
-            // Acquire: as every reader.
-            if moved(bucket.counter().load(Ordering::Acquire)) {
-                has_moved = true;
-                continue;
-            }
-            for slot in bucket.slots() {
-                let word = Slot(slot.load(Ordering::Acquire));
-                if word.0 != 0 {
-                    let problem = self.validate_slot(stripe, word, depth, tag, number, keys, report);
-                    if let Some(problem) = problem
-                        && slot.load(Ordering::Acquire) == word.0
-                    {
-                        report.problem(|| format!("stripe {stripe}, block {at}, bucket {number}: {problem}"));
-                    }
+        let width = 1u64 << (TAG_BITS - depth);
+        let tag = from & !(width - 1);
+        let bucket = Bucket(self.region.words(at + block::BUCKETS + block::BUCKET_BYTES * number));
+        // Acquire: as every reader.
+        if moved(bucket.counter().load(Ordering::Acquire)) {
+            for (half, which) in [block::CHILD0, block::CHILD1].into_iter().enumerate() {
+                let child_tag = tag + half as u64 * (width / 2);
+                // Acquire: the child as its maker left it.
+                let child = self.region.word(at + which).load(Ordering::Acquire);
+                if depth >= DEPTH_MAX || !self.is_block(child) {
+                    report.problem(|| format!("stripe {stripe}: block {at} moved, and its children are no blocks"));
+                } else if child_tag + width / 2 > from {
+                    self.validate_bucket(stripe, (child, depth + 1), from.max(child_tag), number, keys, report);
                 }
             }
+            return;
         }
-        if has_moved {
-            if children.iter().any(|child| !self.is_block(*child)) {
-                return report.problem(|| format!("stripe {stripe}: block {at} moved, and its children are no blocks"));
-            }
-            for (child, half) in children.iter().zip(0u64..) {
-                self.validate_block(stripe, *child, depth + 1, tag | half << (TAG_BITS - 1 - depth), keys, report);
+        for slot in bucket.slots() {
+            let word = Slot(slot.load(Ordering::Acquire));
+            if word.0 != 0 {
+                let problem = self.validate_slot(stripe, word, depth, tag, number, keys, report);
+                if let Some(problem) = problem
+                    && slot.load(Ordering::Acquire) == word.0
+                {
+                    report.problem(|| format!("stripe {stripe}, block {at}, bucket {number}: {problem}"));
+                }
             }
         }
     }
