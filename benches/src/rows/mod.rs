@@ -7,6 +7,7 @@ use crate::measure::Row;
 pub mod capacity;
 pub mod get;
 pub mod growth;
+pub mod lock;
 pub mod overwrite;
 pub mod scaling;
 
@@ -32,6 +33,7 @@ pub type Group = (&'static str, fn(Plan) -> Vec<Row>);
 /// All groups in the order in which they run.
 pub const GROUPS: &[Group] = &[
     ("get", get::rows),
+    ("lock", lock::rows),
     ("scaling", scaling::rows),
     ("overwrite", overwrite::rows),
     ("capacity", capacity::rows),
