@@ -110,7 +110,7 @@ impl<H: Host> Map<H> {
         }
         // SAFETY: R4. The word's chunk is readable, and chunks are whole words.
         // Relaxed: ordered by the load of the slot, checked by its re-check.
-        let [head, version] = unsafe { self.region.words_unchecked(offset) };
+        let [head] = unsafe { self.region.words_unchecked(offset) };
         let head = head.load(Ordering::Relaxed);
         let value_bytes = head as u32 as usize;
         let expires = (head >> 56) as u8 & EXPIRES != 0;
@@ -134,6 +134,8 @@ impl<H: Host> Map<H> {
         } else {
             NEVER
         };
+        // SAFETY: R4, as above. Relaxed: as for the header.
+        let [version] = unsafe { self.region.words_unchecked(offset + 8) };
         let parsed = Head::from_word(head);
         let meta = Meta {
             value_bytes,

@@ -38,6 +38,8 @@ pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// A model's segments are small, and so are its large values.
 pub const COPY_BYTES_MAX: usize = if cfg!(loom) { 24 } else { 16 * 1024 };
 
+/// log2 of the bytes of the smallest segment: a page. A model's is smaller.
+pub const SEGMENT_SHIFT_MIN: u32 = if cfg!(loom) { 8 } else { 12 };
 /// Memory is asked of the system in steps of at most this many bytes.
 pub const CHUNK_BYTES_MAX: u64 = 64 * 1024;
 
@@ -360,7 +362,7 @@ impl Geometry {
         seed: u64,
     ) -> Result<Geometry> {
         let fits = region_bytes <= REGION_BYTES_MAX
-            && (8..=20).contains(&segment_shift)
+            && (SEGMENT_SHIFT_MIN..=20).contains(&segment_shift)
             && stripe_count.is_power_of_two()
             && stripe_count <= 1024
             && (1..=4095).contains(&participant_count)

@@ -377,7 +377,7 @@ impl<H: Host> Map<H> {
         let (worker, _) = self.enter(&Deadline::new(TIMEOUT_NS_DEFAULT))?;
         self.work_ahead(&worker, budget_bytes);
         // Relaxed: a hint.
-        Ok(self.free_hint().load(Ordering::Relaxed) * self.geometry.segment_bytes())
+        Ok(self.free_segments_hint() * self.geometry.segment_bytes())
     }
 }
 

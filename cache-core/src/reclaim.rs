@@ -37,7 +37,7 @@ const SHARE_BYTES_MIN: u64 = 2048;
 const CONDEMNED_PERCENT_MAX: u64 = 5;
 
 /// Oldest count of live bytes that a half-walked victim is judged by, in nanoseconds.
-const CENSUS_NS_MAX: u64 = 1_000_000;
+const CENSUS_NS_MAX: u64 = 10_000_000;
 /// How long a refusal of the file system, or a futile compaction, counts, in nanoseconds.
 const VAIN_NS: u64 = 1_000_000_000;
 /// Turns of reclaim for one segment after which an evicting region stops to compact.
@@ -241,11 +241,7 @@ impl<H: Host> Map<H> {
 
     /// Takes the best victim; `None` with true if others hold what there is.
     fn claim_victim(&self, owner: Owner) -> std::result::Result<Victim<'_, H>, bool> {
-        // Relaxed: a hint.
-        let hint = self.control_word(control::VICTIM_HINT).load(Ordering::Relaxed);
-        if let Some(index) = (hint as u32).checked_sub(1).filter(|index| *index < self.geometry.segment_count)
-            && let Some(victim) = self.claim(index, Use::Draining, None, owner)
-        {
+        if let Some(victim) = self.claim_half_walked(owner) {
             return Ok(victim);
         }
         let mut skip = Vec::new();
@@ -273,6 +269,14 @@ impl<H: Host> Map<H> {
         Err(self.revisit_the_condemned(owner) | self.release_the_dead() | others)
     }
 
+    /// Takes the victim that was let go last.
+    fn claim_half_walked(&self, owner: Owner) -> Option<Victim<'_, H>> {
+        // Relaxed: a hint.
+        let hint = self.control_word(control::VICTIM_HINT).load(Ordering::Relaxed);
+        let index = (hint as u32).checked_sub(1).filter(|index| *index < self.geometry.segment_count)?;
+        self.claim(index, Use::Draining, None, owner)
+    }
+
     /// Takes segment `index` from Sealed or Draining. `walk` None = go on as stored.
     fn claim(&self, index: u32, expected: Use, walk: Option<Walk>, owner: Owner) -> Option<Victim<'_, H>> {
         let row = self.row(index);
@@ -288,12 +292,16 @@ impl<H: Host> Map<H> {
         let (walk, at) = if expected == Use::Draining {
             // Relaxed: ordered by the state's CAS. What is stored may only be used to
             // skip items, so it is bounded by the walk.
-            let walk = walk.unwrap_or_else(|| match self.stored_walk(row.progress()) {
+            let stored = self.stored_walk(row.progress());
+            let walk = walk.unwrap_or_else(|| match stored {
                 // It was begun when there was no other way, perhaps long ago.
                 Walk::Evict if !self.is_tight() => Walk::Compact,
                 walk => walk,
             });
-            (walk, row.progress().load(Ordering::Relaxed) as u32 & !7)
+            // A sweep leaves behind it what lives: who empties the segment begins anew.
+            let is_left_behind = stored == Walk::Sweep && walk != Walk::Sweep;
+            let at = row.progress().load(Ordering::Relaxed) as u32 & !7;
+            (walk, if is_left_behind { 0 } else { at })
         } else {
             (walk.unwrap_or(Walk::Evict), 0)
         };
@@ -363,7 +371,11 @@ impl<H: Host> Map<H> {
             }),
             Use::Claimed => self.free_segment(index, from),
             // From the start, with the look for write pins that it may have died before.
-            Use::Reclaiming => row.change(from, state.to(Use::Sealed)),
+            Use::Reclaiming => {
+                // Relaxed: a hint. A sweep may have died before it said when the next is due.
+                row.sweep_due_ms().store(0, Ordering::Relaxed);
+                row.change(from, state.to(Use::Sealed))
+            }
             _ => false,
         }
     }
@@ -389,10 +401,15 @@ impl<H: Host> Map<H> {
     /// The segment that is walked to empty `index`: itself, or the head of the run that it is
     /// part of; and the number of its incarnation.
     pub(crate) fn incarnation(&self, index: u32) -> Option<(u32, u64)> {
-        let state = self.row(index).state();
+        let word = self.row(index).state_word();
+        let state = State::from_word(word);
         let head = if state.usage == Use::RunPart { state.who } else { index };
-        // Acquire: before what is read of this incarnation.
-        (head < self.geometry.segment_count).then(|| (head, self.row(head).sequence().load(Ordering::Acquire)))
+        if head >= self.geometry.segment_count {
+            return None;
+        }
+        // Acquire: before what is read of this incarnation; and the segment was part of it.
+        let sequence = self.row(head).sequence().load(Ordering::Acquire);
+        (self.row(index).state_word() == word).then_some((head, sequence))
     }
 
     /// Empties one segment of a window that a run wants, or the run that it is part of.
@@ -410,9 +427,10 @@ impl<H: Host> Map<H> {
         // An item of a run that was used lives through as many rounds as it has uses left.
         for _ in 0..=crate::slot::USE_MAX {
             // Lost to another writer: what is here next is not what was chosen.
-            let Some(victim) = self.claim(index, usage, Some(walk), owner) else { return false };
+            let Some(mut victim) = self.claim(index, usage, Some(walk), owner) else { return false };
             // Acquire: it is ours now, and does not change any more.
             if self.row(index).sequence().load(Ordering::Acquire) != sequence {
+                victim.put_back();
                 return false;
             }
             if victim.run(worker, u64::MAX) == Progress::Freed {
@@ -428,6 +446,9 @@ impl<H: Host> Map<H> {
         let Some(owner) = self.owner else { return Progress::Nothing(false) };
         if self.census(&[]).free < self.free_target() {
             return self.reclaim(worker, budget);
+        }
+        if let Some(victim) = self.claim_half_walked(owner) {
+            return victim.run(worker, budget);
         }
         let now_ms = self.host.now_ms();
         let due = (0..self.geometry.segment_count).find(|index| {
@@ -478,10 +499,18 @@ impl<H: Host> Map<H> {
     ) -> Result<u32> {
         let mut refused = None;
         let mut nothing = 0;
+        // An item of an evicting region lives through as many turns as it has uses; a no-evict
+        // region that compacts in vain waits for others to delete.
+        let turns_kept = if self.is_no_evict() {
+            2 * FUTILE_TURNS_MAX
+        } else {
+            u64::from(self.geometry.segment_count) * (crate::slot::USE_MAX + 2)
+        };
         // Each turn frees a segment, or somebody else took it, or there is nothing left.
         for turn in 0..u64::from(self.geometry.segment_count) * 64 {
-            if turn >= FUTILE_TURNS_MAX * 2 && deadline.left_ns(&self.host) == 0 {
-                break;
+            if turn >= turns_kept && deadline.left_ns(&self.host) == 0 {
+                worker.count(Counter::Busy, 1);
+                return Err(refused.unwrap_or_else(|| deadline.busy(&self.host)));
             }
             match self.take_free(purpose, owner) {
                 Ok(Some(index)) => return Ok(index),
@@ -554,7 +583,7 @@ impl<H: Host> Map<H> {
     pub(crate) fn count_live(&self, index: u32) -> u64 {
         let mut live = 0;
         let mut key = Vec::new();
-        self.walk_items(index, 0, &mut |offset, head, step| {
+        let walked = self.walk_items(index, 0, &mut |offset, head, step| {
             if head.kind != kind::FILLER
                 && let Some((hash, meta)) = self.read_identity(offset, &mut key)
                 && self.find_place(hash, offset).is_some()
@@ -564,6 +593,7 @@ impl<H: Host> Map<H> {
             }
             true
         });
-        live
+        // What cannot be read may live.
+        if walked.is_cut_off { self.row(index).written().load(Ordering::Relaxed) } else { live }
     }
 }

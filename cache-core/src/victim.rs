@@ -87,6 +87,36 @@ impl<'m, H: Host> Victim<'m, H> {
 }
 
 impl<H: Host> Victim<'_, H> {
+    /// Gives the segment back as it was found, walked no further.
+    pub fn put_back(&mut self) {
+        if self.at == 0 {
+            let sealed = self.state().to(Use::Sealed);
+            self.release(sealed);
+        }
+        // Else it is let go half walked, as every victim is on drop.
+    }
+
+    /// Items whose memory cannot be read keep their place, at the end of the order, and count
+    /// as living for ever: another process may be able to read them.
+    fn keep_unreadable(&mut self) {
+        let row = self.map.row(self.index);
+        row.set_ticket(self.map.next_ticket());
+        // Relaxed: hints.
+        row.live().store(row.written().load(Ordering::Relaxed), Ordering::Relaxed);
+        row.latest_expiry_ms().store(NEVER, Ordering::Relaxed);
+        let sealed = self.state().to(Use::Sealed);
+        self.release(sealed);
+    }
+
+    /// Says when the segment is swept again, by what this share of a sweep left.
+    fn note_staying(&mut self) {
+        if let Some(wait_ms) = self.staying.take().and_then(|staying| staying.next_sweep_ms()) {
+            let due_ms = self.map.host.now_ms().saturating_add(wait_ms);
+            // Relaxed: a hint. The earliest of all shares.
+            self.map.row(self.index).sweep_due_ms().fetch_min(due_ms, Ordering::Relaxed);
+        }
+    }
+
     /// Gives the segment on as `to`.
     pub fn release(&mut self, to: State) {
         self.map.row(self.index).change(self.ours, to);
@@ -101,6 +131,10 @@ impl<H: Host> Victim<'_, H> {
     pub fn run(mut self, worker: &Worker<'_>, budget: u64) -> Progress {
         if self.state().is_run {
             return self.run_of_segments(worker);
+        }
+        if self.walk == Walk::Sweep && self.at == 0 {
+            // Relaxed: a hint. Each share says anew when the next sweep is due.
+            self.map.row(self.index).sweep_due_ms().store(NEVER, Ordering::Relaxed);
         }
         let mut walked = 0;
         let mut batch: Vec<(u64, u64)> = Vec::with_capacity(BATCH);
@@ -117,10 +151,7 @@ impl<H: Host> Victim<'_, H> {
             });
             if batch.is_empty() {
                 if end.is_cut_off {
-                    // Its items cannot be met: they keep their place, to the end of the order.
-                    self.map.row(self.index).set_ticket(self.map.next_ticket());
-                    let sealed = self.state().to(Use::Sealed);
-                    self.release(sealed);
+                    self.keep_unreadable();
                     return Progress::Nothing(false);
                 }
                 break;
@@ -132,6 +163,9 @@ impl<H: Host> Victim<'_, H> {
                 {
                     self.map.prefetch(hash);
                     *slot = Some((hash, meta));
+                } else if *bytes != 0 && !self.map.is_readable(*offset, *bytes) {
+                    self.keep_unreadable();
+                    return Progress::Nothing(false);
                 }
             }
             for (identity, (offset, bytes)) in hashes.iter().zip(&batch) {
@@ -249,7 +283,13 @@ impl<H: Host> Victim<'_, H> {
         let map = self.map;
         let offset = map.geometry.segment_offset(self.index);
         let mut key = Vec::new();
-        if let Some((hash, meta)) = map.read_identity(offset, &mut key)
+        let identity = map.read_identity(offset, &mut key);
+        // Relaxed: the run is ours.
+        if identity.is_none() && !map.is_readable(offset, map.row(self.index).written().load(Ordering::Relaxed)) {
+            self.keep_unreadable();
+            return Progress::Nothing(false);
+        }
+        if let Some((hash, meta)) = identity
             && let Some(slot) = map.find_place(hash, offset)
         {
             let stripe = map.stripe(hash.stripe(map.geometry.stripe_count));
@@ -286,15 +326,7 @@ impl<H: Host> Victim<'_, H> {
 
     /// After a sweep: the segment is sealed again, and left alone for a while.
     fn end_sweep(&mut self) {
-        let row = self.map.row(self.index);
-        let now_ms = self.map.host.now_ms();
-        // Relaxed: a hint. What had expired was subtracted from the live bytes on the way.
-        let due_ms = self
-            .staying
-            .as_ref()
-            .and_then(|staying| staying.next_sweep_ms())
-            .map_or(NEVER, |wait_ms| now_ms.saturating_add(wait_ms));
-        row.sweep_due_ms().store(due_ms, Ordering::Relaxed);
+        self.note_staying();
         let sealed = self.state().to(Use::Sealed);
         self.release(sealed);
     }
@@ -336,6 +368,7 @@ impl<H: Host> Drop for Victim<'_, H> {
             row.change(self.ours, self.state().to(Use::Sealed));
             return;
         }
+        self.note_staying();
         // Relaxed: ordered by the state's CAS.
         row.progress().store(self.at | (self.walk as u64) << 32, Ordering::Relaxed);
         row.change(self.ours, self.state().to(Use::Draining));

@@ -56,7 +56,7 @@ impl<H: Host> Map<H> {
         Some((self.hasher.hash(key), candidate.meta))
     }
 
-    /// The slot that names `offset` now, and the ghost word of its key's first bucket.
+    /// The slot that names `offset` now.
     pub(crate) fn find_place(&self, hash: Hash, offset: u64) -> Option<Slot> {
         self.change_place(hash, offset, None)
     }

@@ -447,3 +447,44 @@ fn items_of_a_good_part_of_a_segment_never_fill_an_evicting_region() {
         assert!(map.validate().is_clean());
     }
 }
+
+#[test]
+fn an_evicting_region_takes_large_values_from_whoever_does_not_wait() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let value = vec![1; (bench.geometry.segment_bytes() * 45 / 100) as usize];
+    let options = WriteOptions { timeout_ns: 0, ..WriteOptions::default() };
+    for number in 0..1_500u64 {
+        map.set(&number.to_le_bytes(), &value, &options).unwrap();
+        // Whatever is there is wanted.
+        for back in 0..100.min(number) {
+            drop(get(&map, &(number - back).to_le_bytes()));
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_holds_up_nobody() {
+    for mode in [Mode::Evict, Mode::NoEvict] {
+        let host = TestHost::default();
+        let bench = Bench::new(1 << 20, mode);
+        let maker = bench.attach(&host, 0);
+        let set = |map: &TestMap<'_>, number: u64| map.set(&number.to_le_bytes(), &[1; 700], &WriteOptions::default());
+        for number in 0..800 {
+            set(&maker, number).unwrap();
+        }
+        let sealed = |index: &u32| maker.row(*index).state().usage == crate::segment::Use::Sealed;
+        let cut_off = (0..bench.geometry.segment_count).find(sealed).unwrap();
+        // Nothing in it has memory, says its row, nor does anything live.
+        let row = bench.memory.region();
+        let ticket = row.word(bench.geometry.row_offset(cut_off) + crate::layout::segment::TICKET);
+        ticket.fetch_and((1 << 52) - 1, crate::sync::Ordering::Relaxed);
+        maker.row(cut_off).live().store(0, crate::sync::Ordering::Relaxed);
+        let other = bench.attach(&host, 1);
+        for number in 0..3_000 {
+            set(&other, number * 7 % 800).unwrap();
+        }
+        assert_eq!(other.row(cut_off).state().usage, crate::segment::Use::Sealed);
+    }
+}

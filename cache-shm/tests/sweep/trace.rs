@@ -226,12 +226,17 @@ pub fn images(
     Err("the operation does not end".into())
 }
 
-/// The region after a real kill at this instruction.
-pub fn killed_after(dir: &Dir, scenario: &Scenario, prepared: &Prepared, steps: u64) -> Result<Vec<u8>, String> {
+/// The region after a real kill at this instruction; `None` if the operation was over.
+pub fn killed_after(
+    dir: &Dir,
+    scenario: &Scenario,
+    prepared: &Prepared,
+    steps: u64,
+) -> Result<Option<Vec<u8>>, String> {
     let tracee = Tracee::of(dir, scenario, prepared)?;
-    tracee.step_many(steps)?;
+    let is_inside = tracee.step_many(steps)?;
     tracee.kill();
-    Ok(dir.take("live"))
+    Ok(is_inside.then(|| dir.take("live")))
 }
 
 /// The region of the traced process, seen from outside.
