@@ -76,13 +76,7 @@ fn run(plan: &Plan) -> Vec<String> {
     let stats = &totals.stats;
     println!(
         "chaos: kills {} ({} while holding a lock), stops {}, operations {}, values checked {}, busy {}, full {}",
-        totals.kills,
-        totals.holders_killed,
-        totals.stops,
-        totals.operations,
-        totals.checked,
-        totals.busy,
-        totals.full
+        totals.kills, totals.holders_killed, totals.stops, totals.operations, totals.checked, totals.busy, totals.full
     );
     println!(
         "chaos: rounds {number}, take-overs {}, evictions {}, splits {}, relocated {} MiB, expirations {}",

@@ -75,7 +75,11 @@ impl Plan {
                 "--show-output" | "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--include-ignored"
                 | "--exact" => Some(()),
                 threads if threads.starts_with("--test-threads") => {
-                    if threads == "--test-threads" { number().map(drop) } else { Some(()) }
+                    if threads == "--test-threads" {
+                        number().map(drop)
+                    } else {
+                        Some(())
+                    }
                 }
                 option if option.starts_with('-') => None,
                 filter if "chaos".contains(filter) => Some(()),

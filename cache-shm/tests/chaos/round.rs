@@ -74,8 +74,7 @@ pub fn run(plan: &Plan, number: u32, end: Instant, totals: &mut Totals) {
     }
     let raw = Raw::open(&dir.path().join(REGIONS[DROP]));
     let probe = Probe::start(dir.path(), &raw);
-    let mut round =
-        Round { plan, number, raw, probe, ledger: Ledger::new(), workers: Vec::new(), dir };
+    let mut round = Round { plan, number, raw, probe, ledger: Ledger::new(), workers: Vec::new(), dir };
     round.probe.child = Some(round.start_probe());
     for slot in 0..plan.workers {
         let worker = round.start(slot, 0);
@@ -194,7 +193,8 @@ impl Round<'_> {
         let killed_ns = now_ns();
         worker.child.signal(Signal::KILL);
         let ledger = self.ledger;
-        let probed = self.wait_for("a write in a stripe whose holder was killed", |_| ledger.probed_ns.load(SeqCst) != 0);
+        let probed =
+            self.wait_for("a write in a stripe whose holder was killed", |_| ledger.probed_ns.load(SeqCst) != 0);
         let gone = worker.child.kill();
         let worker = self.start(slot, life);
         self.workers.insert(slot, worker);

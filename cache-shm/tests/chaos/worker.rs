@@ -27,7 +27,11 @@ pub const DROP: usize = 1;
 /// The region that is cleared now and then.
 pub const SCRATCH: usize = 2;
 /// Keys that everybody writes, in each region.
-const SHARED: [usize; 3] = [6_000, 40_000, 5_000];
+const SHARED: [usize; 3] = [40_000, 60_000, 8_000];
+/// Neighbouring keys that are written one after the other, so that the index grows.
+const BURST: usize = 200;
+/// One operation in so many is a `clear`.
+const CLEAR_EVERY: u32 = 40_000;
 const VIEWS_MAX: usize = 4;
 
 struct HeldView {
@@ -48,7 +52,8 @@ struct Worker<'a> {
 
 /// Runs worker `slot_index` in its `life`-th life until it is told to stop.
 pub fn run(ledger: &Ledger, plan: &Plan, dir: &Path, round: u32, slot_index: usize, life: u64) {
-    let open = |name: &str| Cache::builder(Some(name)).dir(dir).open().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let open =
+        |name: &str| Cache::builder(Some(name)).dir(dir).open().unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut worker = Worker {
         ledger,
         slot_index,
@@ -158,9 +163,8 @@ impl<'a> Worker<'a> {
             650..660 => self.drop_views(),
             660..662 => self.scan(region),
             662..665 => drop(self.tolerate(self.caches[region].maintain(64 << 10))),
-            665 => {
-                self.caches[SCRATCH].clear().expect("clear");
-            }
+            665..668 => self.burst(region),
+            668 if self.random.u32(..CLEAR_EVERY / 1000) == 0 => self.caches[SCRATCH].clear().expect("clear"),
             _ => self.change_shared(region),
         }
     }
@@ -218,7 +222,8 @@ impl<'a> Worker<'a> {
             53..58 => {
                 record.begin(State::Absent);
                 let mut found = Vec::new();
-                let done = self.tolerate(cache.writer().and_then(|map| map.take(&bytes, options.timeout_ns, &mut found)));
+                let done =
+                    self.tolerate(cache.writer().and_then(|map| map.take(&bytes, options.timeout_ns, &mut found)));
                 match done {
                     Some(Some(_)) => drop(self.state_of(key, &found, [state, state])),
                     Some(None) => drop(gone(self)),
@@ -297,7 +302,15 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn exchange_own(&mut self, region: usize, key: Key, record: &Record, state: State, new: State, options: &WriteOptions) {
+    fn exchange_own(
+        &mut self,
+        region: usize,
+        key: Key,
+        record: &Record,
+        state: State,
+        new: State,
+        options: &WriteOptions,
+    ) {
         let cache = &self.caches[region];
         let mut found = Vec::new();
         let State::Blob { serial, .. } = new else { return };
@@ -412,6 +425,17 @@ impl<'a> Worker<'a> {
                 if self.record(region, number).possible()[0] != State::Absent && !seen.contains(&key) {
                     self.lost(key, "a scan did not see it");
                 }
+            }
+        }
+    }
+
+    /// Many small values in a row.
+    fn burst(&mut self, region: usize) {
+        let first = self.random.usize(..SHARED[region]);
+        for key in (0..BURST).map(|more| Key::shared(region, (first + more) % SHARED[region])) {
+            if key.class() == Class::Tiny {
+                let value = blob(key, self.random.u64(1..1 << 40), 0);
+                let _ = self.tolerate(self.caches[region].set(&key.bytes(), &value));
             }
         }
     }
