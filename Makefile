@@ -3,12 +3,15 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench crash-sweep wheel clean
+.PHONY: help demo test check bench chaos crash-sweep wheel clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
 # A trace file for the demo; without one it generates a stream.
 TRACE ?=
+# How long the chaos run kills, and a seed to replay the plan of another run.
+SECONDS ?= 120
+SEED ?=
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -24,6 +27,10 @@ check: ## the quick inner loop: format, lints, unit tests, Python tests
 
 bench: wheel ## every benchmark, one table of ratios against their targets; CACHE_SHM_TRACES=directory adds hit ratios
 	@.ci/with-tools python benches/bench.py
+
+chaos: ## kills processes at random while they use regions; SECONDS=n for how long, SEED=n for the same plan again
+	@.ci/with-tools cargo test --locked --release --package cache-shm --test chaos -- \
+		--seconds $(SECONDS) --cycles 10000 --samples 100 $(if $(SEED),--seed $(SEED))
 
 crash-sweep: ## a death after every instruction of every operation, recovered and checked (about half an hour)
 	@.ci/with-tools cargo test --release --package cache-shm --test sweep -- --all

@@ -129,6 +129,11 @@ def stages(quick: bool) -> list[Stage]:
             counts_tests=True,
         ),
         Stage(
+            "chaos",
+            cargo_test("--release", "--package", "cache-shm", "--test", "chaos"),
+            counts_tests=True,
+        ),
+        Stage(
             "rustdoc",
             # Without the Python module and the C interface: their documentation is the stub and the header.
             ["cargo", "doc", "--locked", "--workspace", "--exclude", "pycache", "--exclude", "cache-shm-capi"]

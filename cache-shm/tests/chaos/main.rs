@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::plan::{Plan, Wanted};
-use crate::round::Totals;
+use crate::round::{Sabotage, Totals};
 
 /// Fresh regions are as often as this, because an index grows only once.
 const ROUND: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ fn run(plan: &Plan) -> Vec<String> {
     let end = Instant::now() + Duration::from_secs(plan.seconds);
     let mut number = 0;
     while Instant::now() < end && totals.kills < plan.kills && totals.failures.is_empty() {
-        round::run(plan, number, end.min(Instant::now() + ROUND), &mut totals);
+        round::run(plan, number, end.min(Instant::now() + ROUND), Sabotage::None, &mut totals);
         number += 1;
     }
     let stats = &totals.stats;
@@ -101,6 +101,7 @@ fn run(plan: &Plan) -> Vec<String> {
     if !failures.is_empty() {
         return failures;
     }
+    failures.extend([Sabotage::Remove, Sabotage::Replace].into_iter().filter_map(|sabotage| unnoticed(plan, sabotage)));
     print_times("the same, small process, idle machine", &mut measure::take_over_ms(0, plan.samples));
     print_times("the same, 100 MiB resident", &mut measure::take_over_ms(LARGE_BYTES, plan.samples));
     match measure::cycles(plan.cycles) {
@@ -108,6 +109,22 @@ fn run(plan: &Plan) -> Vec<String> {
         Err(left) => failures.push(format!("{} processes attached and were killed: {left}", plan.cycles)),
     }
     failures
+}
+
+/// The checks are checked: what a saboteur does must be noticed, and be called what it is.
+fn unnoticed(plan: &Plan, sabotage: Sabotage) -> Option<String> {
+    let mut totals = Totals::default();
+    // The complaints of the workers are what is wanted, and would look like failures.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    round::run(plan, 0, Instant::now() + Duration::from_secs(10), sabotage, &mut totals);
+    std::panic::set_hook(hook);
+    let noticed = match sabotage {
+        Sabotage::Remove => totals.losses,
+        Sabotage::Replace | Sabotage::None => totals.wrong,
+    };
+    println!("chaos: {sabotage:?} by a saboteur: {}", if noticed > 0 { "noticed" } else { "NOT NOTICED" });
+    (noticed == 0 || totals.failures.is_empty()).then(|| format!("nobody noticed the saboteur: {sabotage:?}"))
 }
 
 /// Prints percentiles by the nearest-rank method.

@@ -61,11 +61,24 @@ struct Round<'a> {
     ledger: &'static Ledger,
     workers: Vec<Working>,
     probe: Probe,
+    /// Killed when the round is dropped.
+    saboteur: Option<Child>,
     raw: Raw,
 }
 
+/// What is done behind the backs of the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Nothing.
+    None,
+    /// A key that has one writer is removed by another.
+    Remove,
+    /// It gets a value that its writer did not write.
+    Replace,
+}
+
 /// Runs round `number` until `end` or until enough were killed.
-pub fn run(plan: &Plan, number: u32, end: Instant, totals: &mut Totals) {
+pub fn run(plan: &Plan, number: u32, end: Instant, sabotage: Sabotage, totals: &mut Totals) {
     let mut random = plan.round_random(number);
     let dir = Dir::new();
     let bytes = plan.region_bytes(&mut random);
@@ -73,12 +86,15 @@ pub fn run(plan: &Plan, number: u32, end: Instant, totals: &mut Totals) {
         drop(Cache::builder(Some(name)).dir(dir.path()).size(bytes).mode(mode).create().expect("a region"));
     }
     let raw = Raw::open(&dir.path().join(REGIONS[DROP]));
-    let probe = Probe::start(dir.path(), &raw);
-    let mut round = Round { plan, number, raw, probe, ledger: Ledger::new(), workers: Vec::new(), dir };
+    let probe = Probe::start(&raw);
+    let mut round = Round { plan, number, raw, probe, saboteur: None, ledger: Ledger::new(), workers: Vec::new(), dir };
     round.probe.child = Some(round.start_probe());
     for slot in 0..plan.workers {
         let worker = round.start(slot, 0);
         round.workers.push(worker);
+    }
+    if sabotage != Sabotage::None {
+        round.sabotage(sabotage);
     }
     let done = round.kill_until(end, &mut random, totals).and_then(|()| round.finish(totals));
     totals.operations += round.ledger.sum(|counts| &counts.operations);
@@ -102,6 +118,23 @@ impl Round<'_> {
 
     fn start_probe(&self) -> Child {
         Child::fork(|| self.probe.run(self.dir.path(), self.ledger))
+    }
+
+    /// Does again and again what the workers must notice.
+    fn sabotage(&mut self, sabotage: Sabotage) {
+        let dir = self.dir.path().to_owned();
+        self.saboteur = Some(Child::fork(|| {
+            let cache = Cache::builder(Some(REGIONS[KEEP])).dir(&dir).open().expect("the region");
+            for number in (0..OWNED).cycle() {
+                let key = Key::owned(KEEP, 0, number);
+                let _ = match sabotage {
+                    Sabotage::Replace => {
+                        cache.replace(&key.bytes(), &blob(key, 1 << 41, 0), &cache.options()).map(drop)
+                    }
+                    Sabotage::Remove | Sabotage::None => cache.delete(&key.bytes()).map(drop),
+                };
+            }
+        }));
     }
 
     fn kill_until(&mut self, end: Instant, random: &mut Rng, totals: &mut Totals) -> Result<(), String> {
@@ -307,7 +340,7 @@ struct Probe {
 }
 
 impl Probe {
-    fn start(_: &Path, raw: &Raw) -> Probe {
+    fn start(raw: &Raw) -> Probe {
         let mut keys = vec![None; raw.geometry.stripe_count as usize];
         let mut number = 0;
         while keys.contains(&None) {

@@ -13,3 +13,4 @@ mod read_only;
 mod sharing;
 mod space;
 mod support;
+mod takeover;

@@ -262,6 +262,16 @@ fn peer() {
         "private" => crate::forks::private(),
         "other_user" => crate::sharing::other_user(region(&argument)),
         "fill" => crate::space::fill(region(&argument)),
+        "hold_and_release" => crate::takeover::hold_and_release(region(&argument), &dir.join(&argument)),
+        "wait" => crate::takeover::wait(region(&argument)),
+        "read_half" => crate::takeover::read_half(region("a"), &argument),
+        "name_owner" => crate::takeover::name_owner(region(&argument)),
+        "hold_one" => crate::takeover::hold_one(region(&argument), &dir.join(&argument)),
+        "hold_as_first" => crate::takeover::hold_as_first(region(&argument), &dir.join(&argument)),
+        "write_as_first" => crate::takeover::write_as_first(region(&argument)),
+        "reuse_pid" => crate::takeover::reuse_pid(region(&argument), &dir.join(&argument)),
+        "exec" => crate::takeover::exec(region(&argument), &dir.join(&argument)),
+        "hold_and_close" => crate::takeover::hold_and_close(region(&argument), &dir.join(&argument)),
         role => panic!("no such role: {role}"),
     }
 }
