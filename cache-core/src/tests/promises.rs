@@ -487,6 +487,7 @@ fn a_segment_that_cannot_be_read_holds_up_nobody() {
         }
         assert_eq!(other.row(cut_off).state().usage, crate::segment::Use::Sealed);
     }
+}
 
 /// A sweep only looks at what lives and leaves it linked. A segment that was let go in the
 /// middle of a sweep was once emptied for a run from there on, and freed: what the sweep had
