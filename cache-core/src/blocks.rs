@@ -27,16 +27,16 @@ use crate::segment::{Purpose, State, Use};
 use crate::slot::Link;
 use crate::sync::{AtomicU64, Ordering};
 
-const RAW: u64 = 1;
-const FREE: u64 = 2;
-const OWNED: u64 = 3;
-const IN_USE: u64 = 4;
-const OWNED_DIRECTORY: u64 = 5;
-const DIRECTORY: u64 = 6;
-const OLD_DIRECTORY: u64 = 7;
-const OWNED_RAW: u64 = 8;
+pub(crate) const RAW: u64 = 1;
+pub(crate) const FREE: u64 = 2;
+pub(crate) const OWNED: u64 = 3;
+pub(crate) const IN_USE: u64 = 4;
+pub(crate) const OWNED_DIRECTORY: u64 = 5;
+pub(crate) const DIRECTORY: u64 = 6;
+pub(crate) const OLD_DIRECTORY: u64 = 7;
+pub(crate) const OWNED_RAW: u64 = 8;
 
-fn word(state: u64, stripe: u32, owner: u32) -> u64 {
+pub(crate) fn word(state: u64, stripe: u32, owner: u32) -> u64 {
     state | u64::from(stripe) << 8 | u64::from(owner) << 32
 }
 
@@ -44,20 +44,23 @@ fn word(state: u64, stripe: u32, owner: u32) -> u64 {
 pub(crate) type Blocks = Vec<u64>;
 
 impl<H: Host> Map<H> {
-    fn block_word(&self, segment: u32, number: u64) -> &AtomicU64 {
+    pub(crate) fn block_word(&self, segment: u32, number: u64) -> &AtomicU64 {
         self.region.word(self.geometry.segment_offset(segment) + 8 * number)
     }
 
     /// The state word of the block at `offset`, if a block stands there.
-    fn state_of_block(&self, offset: u64) -> Option<&AtomicU64> {
+    pub(crate) fn state_of_block(&self, offset: u64) -> Option<&AtomicU64> {
         let segment = self.geometry.segment_of(offset)?;
         let inside = offset - self.geometry.segment_offset(segment);
-        let number = inside.checked_sub(self.geometry.first_block())? / self.geometry.block_bytes();
-        (self.row(segment).state().usage == Use::Index && number < self.geometry.blocks_per_segment())
-            .then(|| self.block_word(segment, number))
+        let inside = inside.checked_sub(self.geometry.first_block())?;
+        let number = inside / self.geometry.block_bytes();
+        (self.row(segment).state().usage == Use::Index
+            && number < self.geometry.blocks_per_segment()
+            && inside.is_multiple_of(self.geometry.block_bytes()))
+        .then(|| self.block_word(segment, number))
     }
 
-    fn block_offset(&self, segment: u32, number: u64) -> u64 {
+    pub(crate) fn block_offset(&self, segment: u32, number: u64) -> u64 {
         self.geometry.segment_offset(segment) + self.geometry.first_block() + number * self.geometry.block_bytes()
     }
 
@@ -230,7 +233,8 @@ impl<H: Host> Map<H> {
             let words = self.region.words::<8>(buckets + block::BUCKET_BYTES * number);
             // Release, counter first: a late reader of the old life sees it change no later
             // than the slots. In one step: a late writer of the old life may bump it as well.
-            let next = |counter: u64| Some((counter & !block::MOVED) + 1);
+            // Masked last: no count, not even a damaged one, carries into the moved bit.
+            let next = |counter: u64| Some((counter & !block::MOVED).wrapping_add(1) & (block::COUNT_END - 1));
             let _ = words[0].fetch_update(Ordering::Release, Ordering::Relaxed, next);
             for slot in &words[1..] {
                 slot.store(0, Ordering::Release);

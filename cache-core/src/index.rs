@@ -45,6 +45,9 @@ impl<'a> Stripe<'a> {
     pub fn items(self) -> &'a AtomicU64 {
         self.at(stripe::ITEMS)
     }
+    pub fn resets(self) -> &'a AtomicU64 {
+        self.at(stripe::RESETS)
+    }
     #[inline(always)]
     pub fn root(self) -> &'a AtomicU64 {
         self.at(stripe::ROOT)

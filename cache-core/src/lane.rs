@@ -58,11 +58,11 @@ enum Room {
 }
 
 impl<H: Host> Map<H> {
-    fn lane_lock(&self, lane: u32) -> &AtomicU32 {
+    pub(crate) fn lane_lock(&self, lane: u32) -> &AtomicU32 {
         self.region.word32(self.geometry.lane_offset(lane) + at::LOCK)
     }
 
-    fn lane_segment(&self, lane: u32) -> &AtomicU64 {
+    pub(crate) fn lane_segment(&self, lane: u32) -> &AtomicU64 {
         self.region.word(self.geometry.lane_offset(lane) + at::SEGMENT)
     }
 

@@ -249,6 +249,8 @@ pub mod block {
     pub const SLOT_COUNT: u64 = 7;
     /// Top bit of a bucket's counter: the bucket moved to the block's children.
     pub const MOVED: u64 = 1 << 63;
+    /// No writer counts so far: one bump a nanosecond takes 146 years.
+    pub const COUNT_END: u64 = 1 << 62;
 }
 
 /// Bytes of a namespace row (reserved).

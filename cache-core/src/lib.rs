@@ -7,7 +7,7 @@
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
 //! key is found), `write` (how a value is published), `lane` and `segment` (where it
 //! lies), `reclaim`, `victim` and `ghost` (how space comes back), `split` and `blocks` (how the index grows),
-//! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all).
+//! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
 
@@ -39,6 +39,7 @@ mod ops;
 mod pin;
 mod reclaim;
 mod region;
+mod repair;
 mod run;
 mod scan;
 mod segment;
@@ -58,6 +59,7 @@ pub use layout::{COPY_BYTES_MAX, FORMAT_VERSION, Geometry, KEY_BYTES_MAX, Mode, 
 pub use lock::Owner;
 pub use map::{Map, PinnedValue, View};
 pub use region::Region;
+pub use repair::Repaired;
 pub use scan::Cursor;
 pub use stats::{Counter, Stats};
 pub use types::{Buffer, Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind};

@@ -60,6 +60,11 @@ impl Owner {
         self.0 & GENERATION_MASK == generation as u32 & GENERATION_MASK
     }
 
+    /// The low bits of its slot's generation.
+    pub(crate) fn generation(self) -> u64 {
+        u64::from(self.0 & GENERATION_MASK)
+    }
+
     /// The word that names it.
     pub fn word(self) -> u32 {
         self.0
@@ -144,6 +149,8 @@ pub fn take_over<H: Host>(word: &AtomicU32, current: u32, me: Owner, host: &H) -
     let dead = match Owner::from_word(current) {
         // Held by this very process: a thread of ours, alive by definition.
         Some(owner) if owner == me => return false,
+        // We hold the liveness lock of our slot: its other incarnations are over.
+        Some(owner) if owner.index() == me.index() => true,
         Some(owner) => host.is_dead(owner),
         // No participant ever writes such a word: damage, and nobody to wait for.
         None => true,

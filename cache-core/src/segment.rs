@@ -94,6 +94,19 @@ impl State {
             | u64::from(self.who) << 32
     }
 
+    /// True if writers make `word`, of which this is the meaning.
+    pub fn is_made(self, word: u64) -> bool {
+        let kept = match self.usage {
+            Use::Free | Use::Index => State { usage: self.usage, ..State::FREE },
+            Use::RunPart => State { usage: self.usage, who: self.who, ..State::FREE },
+            Use::Open => State { is_run: false, who: 0, ..self },
+            Use::Claimed | Use::Reclaiming => State { lane: 0, ..self },
+            Use::Sealed | Use::Draining | Use::Condemned => State { lane: 0, who: 0, ..self },
+            Use::Damaged => return false,
+        };
+        kept.to_word() == word
+    }
+
     /// The same segment, used otherwise and owned by nobody.
     pub fn to(self, usage: Use) -> State {
         State { usage, who: 0, ..self }

@@ -145,7 +145,11 @@ impl<H: Host> Map<H> {
             Some(link) if link.depth() == 0 && self.is_block(link.offset()) => link,
             Some(_) => return Err(DAMAGED),
             None => match growth.blocks.pop() {
-                Some(block) => Link::new(1, 0, block),
+                // Another generation after each reset, so that no link recurs.
+                // Relaxed: counted only under the lock that we hold.
+                Some(block) => {
+                    Link::new(self.stripe(stripe_index).resets().load(Ordering::Relaxed).wrapping_add(1), 0, block)
+                }
                 None => return Ok(Grown::Needs(Needs { blocks: 1, directory: None })),
             },
         };
@@ -222,7 +226,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Moves one bucket to the children, unless that was done.
-    fn move_bucket(&self, parent: u64, children: [u64; 2], depth: u32, number: u64) {
+    pub(crate) fn move_bucket(&self, parent: u64, children: [u64; 2], depth: u32, number: u64) {
         let bucket = |block: u64| Bucket(self.region.words(block + block::BUCKETS + block::BUCKET_BYTES * number));
         let ghosts = |block: u64| {
             self.region.word(block + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES + 8 * number)

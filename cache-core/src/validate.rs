@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use crate::hash::{Hash, TAG_BITS, prefix};
 use crate::host::Host;
-use crate::layout::{DEPTH_MAX, block};
+use crate::layout::{DEPTH_MAX, block, lane};
 use crate::map::Map;
-use crate::segment::Use;
+use crate::segment::{State, Use};
 use crate::slot::{Bucket, Link, Slot, moved};
 use crate::sync::Ordering;
 
@@ -68,14 +68,18 @@ impl<H: Host> Map<H> {
         let Some((root, entries)) = self.directory(stripe_index) else {
             return report.problem(|| format!("stripe {stripe_index}: its root names no directory"));
         };
+        self.validate_versions(stripe_index, report);
         let depth = Self::directory_depth(root);
         let mut tag = 0;
+        let mut seen = HashSet::new();
         while tag >> TAG_BITS == 0 {
             // Acquire: as every reader.
             let entry = Link(self.region.word(entries + 8 * prefix(tag, depth)).load(Ordering::Acquire));
             if entry.0 == 0 {
                 if tag != 0 {
                     report.problem(|| format!("stripe {stripe_index}: entry {} is empty", prefix(tag, depth)));
+                } else if root.0 != 0 {
+                    report.problem(|| format!("stripe {stripe_index}: its directory is empty"));
                 }
                 return;
             }
@@ -83,18 +87,76 @@ impl<H: Host> Map<H> {
                 return report
                     .problem(|| format!("stripe {stripe_index}: entry {} names no block", prefix(tag, depth)));
             }
-            if !self.is_block_of(entry.offset(), stripe_index) {
-                report.problem(|| format!("stripe {stripe_index}: the block at {} is not its own", entry.offset()));
+            let (mut at, mut block_depth) = (entry.offset(), entry.depth());
+            if !tag.is_multiple_of(1 << (TAG_BITS - block_depth)) {
+                // A split that is done but for some of its entries: this one is behind.
+                let child = self.child(at, block_depth, tag).filter(|_| block_depth < depth);
+                let Some(child) = child else {
+                    return report.problem(|| {
+                        format!("stripe {stripe_index}: entry {} names another prefix's block", prefix(tag, depth))
+                    });
+                };
+                (at, block_depth) = (child, block_depth + 1);
             }
-            report.blocks += 1;
-            // Within a split that is being finished, the first entries name a child already: of
-            // the parent in the next entry only the rest is left.
-            let mut keys = HashSet::new();
-            for number in 0..self.geometry.bucket_count() {
-                self.validate_bucket(stripe_index, (entry.offset(), entry.depth()), tag, number, &mut keys, report);
+            if !self.is_block_of(at, stripe_index) {
+                report.problem(|| format!("stripe {stripe_index}: the block at {at} is not its own"));
             }
-            let width = 1 << (TAG_BITS - entry.depth());
-            tag = (tag & !(width - 1)) + width;
+            let is_behind = at != entry.offset();
+            if seen.insert(at) {
+                report.blocks += 1;
+                let mut keys = HashSet::new();
+                for number in 0..self.geometry.bucket_count() {
+                    self.validate_bucket(stripe_index, (at, block_depth), tag, number, &mut keys, report);
+                }
+                self.validate_children(stripe_index, at, &mut seen, report);
+            } else if !is_behind {
+                report.problem(|| format!("stripe {stripe_index}: the block at {at} is there twice"));
+            }
+            let each = 1u64 << (depth - block_depth.min(depth));
+            let first = prefix(tag, depth);
+            for number in first..(first / each + 1) * each {
+                // Acquire: as every reader.
+                let other = Link(self.region.word(entries + 8 * number).load(Ordering::Acquire));
+                let is_same = (other.offset(), other.depth()) == (at, block_depth);
+                let is_behind = other.depth() + 1 == block_depth
+                    && self.is_block(other.offset())
+                    && self.child(other.offset(), other.depth(), tag) == Some(at);
+                if !is_same && !is_behind {
+                    report.problem(|| format!("stripe {stripe_index}: entry {number} leads away from its prefix"));
+                    break;
+                }
+            }
+            let width = TAG_BITS - block_depth;
+            tag = ((tag >> width) + 1) << width;
+        }
+    }
+
+    /// Versions only grow, and what a clear ended had been given before.
+    fn validate_versions(&self, stripe_index: u32, report: &mut Report) {
+        let stripe = self.stripe(stripe_index);
+        for cleared in [stripe.cleared_region(), stripe.cleared_default()] {
+            // Acquire, then Relaxed: a clear notes a version that was given before.
+            let cleared = cleared.load(Ordering::Acquire);
+            let version = stripe.version().load(Ordering::Relaxed);
+            if cleared > version {
+                report.problem(|| {
+                    format!("stripe {stripe_index}: version {cleared} was cleared, and {version} is its last")
+                });
+            }
+        }
+    }
+
+    /// The children of a block whose split has begun are in no other place.
+    fn validate_children(&self, stripe: u32, at: u64, seen: &mut HashSet<u64>, report: &mut Report) {
+        let has_moved = (0..self.geometry.bucket_count())
+            // Acquire: as every reader.
+            .any(|number| moved(self.bucket(at, number).counter().load(Ordering::Acquire)));
+        for which in [block::CHILD0, block::CHILD1].into_iter().filter(|_| has_moved) {
+            // Acquire: the child as its maker left it.
+            let child = self.region.word(at + which).load(Ordering::Acquire);
+            if self.is_block(child) && !seen.insert(child) {
+                report.problem(|| format!("stripe {stripe}: the child at {child} is there twice"));
+            }
         }
     }
 
@@ -178,6 +240,15 @@ impl<H: Host> Map<H> {
         {
             return Some(format!("the item at {} belongs to another key's place", word.offset()));
         }
+        // Acquire: a version is noted before it is given to an item.
+        let last = self.stripe(stripe_index).version().load(Ordering::Acquire);
+        if candidate.meta.version > last {
+            return Some(format!(
+                "the item at {} has version {}, and {last} is the last of its stripe",
+                word.offset(),
+                candidate.meta.version
+            ));
+        }
         if self.is_dead(&candidate.meta, self.stripe(stripe_index)) {
             report.dead_items += 1;
         } else {
@@ -195,6 +266,10 @@ impl<H: Host> Map<H> {
             report.segments[number] += 1;
             // Acquire: as every walker.
             let written = row.written().load(Ordering::Acquire);
+            let is_still = || row.state() == state;
+            if state.usage != Use::Damaged && !state.is_made(row.state_word()) && is_still() {
+                report.problem(|| format!("segment {index}: its state word has bits that no writer sets"));
+            }
             match state.usage {
                 Use::Damaged => report.problem(|| format!("segment {index}: its state word means nothing")),
                 Use::Sealed | Use::Draining if !state.is_run => {
@@ -203,17 +278,61 @@ impl<H: Host> Map<H> {
                         walked += step;
                         true
                     });
-                    if walked != written && row.state() == state && row.written().load(Ordering::Acquire) == written {
+                    if walked != written && is_still() && row.written().load(Ordering::Acquire) == written {
                         report.problem(|| {
                             format!("segment {index}: {written} bytes were written, {walked} can be walked")
                         });
                     }
                 }
-                Use::Sealed if row.run_length() + u64::from(index) > u64::from(self.geometry.segment_count) => {
-                    report.problem(|| format!("segment {index}: its run ends outside the region"));
+                Use::Sealed | Use::Condemned if state.is_run && !self.is_whole_run(index, written) && is_still() => {
+                    report.problem(|| format!("segment {index}: its run is not as long as its item"));
+                }
+                Use::Open => {
+                    let is_lane = u32::from(state.lane) < lane::COUNT;
+                    // Relaxed: looked at again below.
+                    let named = |lane: u8| self.lane_segment(lane.into()).load(Ordering::Relaxed);
+                    if (!is_lane || named(state.lane) != u64::from(index) + 1) && is_still() {
+                        report.problem(|| format!("segment {index}: it is open, and its lane does not name it"));
+                    }
+                }
+                Use::RunPart => {
+                    let is_part = self.is_part(index, state.who);
+                    if !is_part && is_still() {
+                        report.problem(|| format!("segment {index}: it is a part of no run"));
+                    }
+                }
+                Use::Claimed | Use::Reclaiming if crate::lock::Owner::from_word(state.who).is_none() => {
+                    report.problem(|| format!("segment {index}: nobody has it in hand"));
                 }
                 _ => {}
             }
         }
+        for number in 0..lane::COUNT {
+            // Relaxed: a word that no other can explain.
+            if self.lane_segment(number).load(Ordering::Relaxed) > u64::from(self.geometry.segment_count) {
+                report.problem(|| format!("lane {number}: it names a segment that does not exist"));
+            }
+        }
+    }
+
+    /// True if segment `index` lies in the run whose head is `head`.
+    pub(crate) fn is_part(&self, index: u32, head: u32) -> bool {
+        head < index && {
+            let row = self.row(head);
+            let state = row.state();
+            state.is_run && state.usage != Use::Free && u64::from(index - head) < row.run_length()
+        }
+    }
+
+    /// True if the run of `index` has as many parts as its item of `written` bytes needs.
+    fn is_whole_run(&self, index: u32, written: u64) -> bool {
+        let length = self.row(index).run_length();
+        let item = self.candidate(Slot::new(0, crate::slot::Queue::Small, 0, self.geometry.segment_offset(index)));
+        let part = State { usage: Use::RunPart, who: index, ..State::FREE };
+        length == written.div_ceil(self.geometry.segment_bytes())
+            && length >= 2
+            && u64::from(index) + length <= u64::from(self.geometry.segment_count)
+            && item.is_some_and(|item| item.shape.bytes == written)
+            && (1..length).all(|at| self.row(index + at as u32).state_word() == part.to_word())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{
-    Cas, Cursor, Destination, Error, Geometry, Host, Map, Meta, NEVER, PinnedValue, Report, Result, Stats,
+    Cas, Cursor, Destination, Error, Geometry, Host, Map, Meta, NEVER, PinnedValue, Repaired, Report, Result, Stats,
     WriteOptions, kind,
 };
 
@@ -363,6 +363,27 @@ impl Cache {
     /// Recounts the whole region and reports what does not fit. Changes nothing.
     pub fn validate(&self) -> Result<Report> {
         Ok(self.map()?.validate())
+    }
+
+    /// Heals what contradicts itself: gives back what the dead held, removes slots that name
+    /// nothing, and empties stripes that cannot be healed. Sound stripes keep their keys, and
+    /// others may use the region meanwhile; each lock is waited for up to this handle's
+    /// timeout, and what a living process holds is left alone.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Busy`, `Gone`.
+    pub fn repair(&self) -> Result<Repaired> {
+        self.writer()?.repair(self.timeout_ns())
+    }
+
+    /// Process ids of the others that are attached for writing, as they noted them
+    /// themselves. Who only reads is not seen.
+    ///
+    /// # Errors
+    /// As for [`Cache::map`].
+    pub fn others(&self) -> Result<Vec<u32>> {
+        let map = self.map()?;
+        Ok(map.host().living(map.owner()))
     }
 
     /// Does up to `budget_bytes` of reclaim work in advance.

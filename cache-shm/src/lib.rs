@@ -85,7 +85,8 @@ pub use builder::Builder;
 pub use cache::{Cache, View};
 pub use cache_core::{
     Buffer, COPY_BYTES_MAX, Cas, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Host, KEY_BYTES_MAX, Map, Meta,
-    Mode, NEVER, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Report, Result, Stats, WriteOptions, error, kind,
+    Mode, NEVER, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report, Result, Stats, WriteOptions, error,
+    kind,
 };
 pub use clock::Clock;
 pub use list::{RegionInfo, State, regions};

@@ -13,7 +13,7 @@ use crate::{Cursor, Map, Mode, WriteOptions};
 const OPERATION_MAX: Duration = Duration::from_secs(2);
 const TIMEOUT_NS: u64 = 2_000_000;
 
-fn operation(map: &Map<&TestHost>, random: &mut Random) {
+pub(super) fn operation(map: &Map<&TestHost>, random: &mut Random) {
     let key = format!("key {}", random.below(300));
     let key = key.as_bytes();
     let options = WriteOptions { timeout_ns: TIMEOUT_NS, ..WriteOptions::default() };
@@ -39,7 +39,7 @@ fn operation(map: &Map<&TestHost>, random: &mut Random) {
     }
 }
 
-fn damage(bench: &Bench, random: &mut Random) {
+pub(super) fn damage(bench: &Bench, random: &mut Random) {
     let region = bench.memory.region();
     for _ in 0..random.below(200) {
         // Mostly in the fixed parts, where each word has a meaning; the header was copied.

@@ -3,6 +3,7 @@
 mod damage;
 mod model;
 mod promises;
+mod repair;
 
 /// A small generator: tests print nothing random that a seed does not replay.
 struct Random(u64);

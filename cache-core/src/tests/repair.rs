@@ -1,0 +1,312 @@
+//! What a repair heals, what it loses, and what it leaves alone.
+
+use super::Random;
+use super::damage::{damage, operation};
+use crate::layout::{block, lane, segment as row_at, stripe as stripe_at};
+use crate::lock::Owner;
+use crate::segment::{State, Use};
+use crate::slot::Link;
+use crate::sync::Ordering;
+use crate::testing::{Bench, TestHost};
+use crate::{Error, Map, Mode, Repaired, WriteOptions};
+
+const TIMEOUT_NS: u64 = 2_000_000;
+
+fn key(number: u64) -> Vec<u8> {
+    format!("key {number}").into_bytes()
+}
+
+fn fill(map: &Map<&TestHost>, count: u64) {
+    for number in 0..count {
+        map.set(&key(number), &number.to_le_bytes(), &WriteOptions::default()).unwrap();
+    }
+}
+
+/// Which of the first `count` keys are there, with their value.
+fn keys_there(map: &Map<&TestHost>, count: u64) -> Vec<u64> {
+    let mut value = Vec::new();
+    let mut is_there = |number: &u64| {
+        let found = map.get(&key(*number), &mut value).unwrap().is_some();
+        assert!(!found || value == number.to_le_bytes(), "key {number} has a wrong value");
+        found
+    };
+    (0..count).filter(&mut is_there).collect()
+}
+
+fn stripe_of(map: &Map<&TestHost>, number: u64) -> u32 {
+    map.hasher.hash(&key(number)).stripe(map.geometry.stripe_count)
+}
+
+/// The keys outside `stripe` are exactly those of `before`.
+fn assert_others_kept(map: &Map<&TestHost>, count: u64, stripe: u32) {
+    let there = keys_there(map, count);
+    for number in (0..count).filter(|number| stripe_of(map, *number) != stripe) {
+        assert!(there.binary_search(&number).is_ok(), "key {number} of a sound stripe is gone");
+    }
+}
+
+#[track_caller]
+fn repair(map: &Map<&TestHost>) -> Repaired {
+    let repaired = map.repair(TIMEOUT_NS).unwrap();
+    assert!(repaired.left.is_clean(), "{:?}", repaired);
+    assert!(map.validate().is_clean());
+    let again = map.repair(TIMEOUT_NS).unwrap();
+    assert!(again.found_nothing(), "the second repair found something: {again:?}");
+    repaired
+}
+
+fn one_damage(seed: u64, mode: Mode) {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, mode);
+    *host.dead.lock().unwrap() = (1..0xfff).collect();
+    let map = bench.attach(&host, 0);
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    for _ in 0..400 {
+        operation(&map, &mut random);
+    }
+    for round in 0..8 {
+        damage(&bench, &mut random);
+        for _ in 0..random.below(4) {
+            operation(&map, &mut random);
+        }
+        let repaired = map.repair(TIMEOUT_NS).unwrap();
+        assert!(repaired.left.is_clean(), "seed {seed}, round {round}: {repaired:?}");
+        let again = map.repair(TIMEOUT_NS).unwrap();
+        assert!(again.found_nothing(), "seed {seed}, round {round}, second: {again:?}");
+        // Another process, which knows nothing of what this one found readable.
+        let other = Map::new(bench.memory.region(), bench.geometry.clone(), None, &host);
+        let report = other.validate();
+        assert!(report.is_clean(), "seed {seed}, round {round}: {:?}", report.problems);
+        for number in 0..300 {
+            let (key, value) = (key(number), number.to_le_bytes());
+            let set = || map.set(&key, &value, &WriteOptions::default());
+            let stored = set().or_else(|error| match error {
+                // A no-evict region may be full of what the operations stored.
+                Error::Full { .. } if mode == Mode::NoEvict => map.clear().and_then(|()| set()),
+                error => Err(error),
+            });
+            assert!(stored.is_ok(), "seed {seed}, round {round}, key {number}: {stored:?}");
+            let mut found = Vec::new();
+            assert!(map.get(&key, &mut found).unwrap().is_some(), "seed {seed}, round {round}, key {number}");
+            assert_eq!(found, value);
+        }
+        for _ in 0..100 {
+            operation(&map, &mut random);
+        }
+        let report = map.validate();
+        assert!(report.is_clean(), "seed {seed}, round {round}, after use: {:?}", report.problems);
+    }
+}
+
+#[test]
+fn whatever_words_were_changed_the_region_is_sound_after_a_repair() {
+    let number = |name: &str, default| std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default);
+    let (first, count): (u64, u64) = (number("CACHE_SHM_SEED", 1), number("CACHE_SHM_SEEDS", 20));
+    for seed in first..first + count {
+        one_damage(seed, if seed % 2 == 0 { Mode::Evict } else { Mode::NoEvict });
+    }
+}
+
+#[test]
+fn a_sound_region_is_left_as_it_is() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 1000);
+    map.set(b"a run", &[7; 50_000], &WriteOptions::default()).unwrap();
+    let repaired = repair(&map);
+    assert!(repaired.found_nothing(), "{repaired:?}");
+    assert_eq!(keys_there(&map, 1000).len(), 1000);
+    assert_eq!(map.meta(b"a run").unwrap().unwrap().value_bytes, 50_000);
+}
+
+#[test]
+fn one_damaged_directory_entry_costs_the_keys_of_its_stripe_alone() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 1000);
+    let stripe = stripe_of(&map, 17);
+    let version = map.stripe(stripe).version().load(Ordering::Relaxed);
+    let (_, entries) = map.directory(stripe).unwrap();
+    map.region.word(entries + 8 * 9).store(Link::new(3, 4, 4096).0, Ordering::Relaxed);
+    assert!(!map.validate().is_clean());
+    let repaired = repair(&map);
+    assert_eq!(repaired.stripes_reset, [stripe]);
+    assert_eq!(map.stripe(stripe).resets().load(Ordering::Relaxed), 1);
+    assert_others_kept(&map, 1000, stripe);
+    assert!(keys_there(&map, 1000).iter().all(|number| stripe_of(&map, *number) != stripe));
+    assert!(map.set(&key(17), &17u64.to_le_bytes(), &WriteOptions::default()).unwrap() > version);
+}
+
+#[test]
+fn a_slot_that_names_nothing_costs_one_key() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 1000);
+    let found = map.find(map.hasher.hash(&key(5)), &key(5), crate::index::Manner::Look).unwrap().unwrap();
+    found.slot.fetch_add(8, Ordering::Relaxed);
+    let repaired = repair(&map);
+    assert_eq!((repaired.slots, repaired.stripes_reset.len()), (1, 0), "{repaired:?}");
+    assert_eq!(keys_there(&map, 1000), (0..1000).filter(|number| *number != 5).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_key_that_is_there_twice_keeps_its_newer_value() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 100);
+    let hash = map.hasher.hash(&key(5));
+    let find = || map.find(hash, &key(5), crate::index::Manner::Look).unwrap().unwrap();
+    let old = find().word;
+    map.set(&key(5), &5u64.to_le_bytes(), &WriteOptions::default()).unwrap();
+    let newer = find();
+    let free = newer.bucket.slots().iter().find(|slot| slot.load(Ordering::Relaxed) == 0).unwrap();
+    free.store(old.0, Ordering::Relaxed);
+    let version = newer.meta.version;
+    assert!(!map.validate().is_clean());
+    assert_eq!(repair(&map).slots, 1);
+    assert_eq!(find().meta.version, version);
+    assert_eq!(keys_there(&map, 100).len(), 100);
+}
+
+#[test]
+fn segments_whose_state_was_overwritten_keep_their_items_and_blocks() {
+    for word in [0, 9, 255, u64::MAX, 3 | 0xff << 8, 6] {
+        let host = TestHost::default();
+        let bench = Bench::new(1 << 20, Mode::NoEvict);
+        let map = bench.attach(&host, 0);
+        fill(&map, 1000);
+        map.seal_idle_lanes(true);
+        for index in 0..map.geometry.segment_count {
+            if matches!(map.row(index).state().usage, Use::Index | Use::Sealed) {
+                map.region.word(map.geometry.row_offset(index) + row_at::STATE).store(word, Ordering::Relaxed);
+            }
+        }
+        assert!(!map.validate().is_clean(), "{word:#x}");
+        let repaired = repair(&map);
+        assert!(repaired.segments > 10 && repaired.stripes_reset.is_empty(), "{word:#x}: {repaired:?}");
+        assert_eq!(keys_there(&map, 1000).len(), 1000, "{word:#x}");
+    }
+}
+
+#[test]
+fn a_damaged_header_costs_one_key_and_the_walk_goes_on_behind_it() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 1000);
+    let found = map.find(map.hasher.hash(&key(5)), &key(5), crate::index::Manner::Look).unwrap().unwrap();
+    map.region.word(found.offset).store(u64::MAX, Ordering::Relaxed);
+    let row = map.row(found.segment);
+    row.written().store(u64::MAX, Ordering::Relaxed);
+    repair(&map);
+    assert_eq!(keys_there(&map, 1000), (0..1000).filter(|number| *number != 5).collect::<Vec<_>>());
+}
+
+#[test]
+fn hints_are_recounted() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 1000);
+    repair(&map);
+    let before = map.stats();
+    for index in 0..map.geometry.segment_count {
+        map.row(index).live().store(1 << 50, Ordering::Relaxed);
+    }
+    for index in 0..map.geometry.stripe_count {
+        map.stripe(index).items().store(77, Ordering::Relaxed);
+    }
+    map.free_hint().store(12_345, Ordering::Relaxed);
+    let repaired = repair(&map);
+    assert!(repaired.found_nothing() && repaired.hints > u64::from(map.geometry.stripe_count), "{repaired:?}");
+    let after = map.stats();
+    assert_eq!((after.items, after.live_bytes), (1000, before.live_bytes));
+    assert_eq!(map.free_segments_hint() * after.segment_bytes, after.free_bytes);
+}
+
+#[test]
+fn what_a_dead_owner_held_is_given_back() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let (map, dead) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    fill(&map, 500);
+    let gone: Owner = dead.owner().unwrap();
+    let lock_of = |stripe| map.region.word32(map.geometry.stripe_offset(stripe) + stripe_at::LOCK);
+    lock_of(3).store(gone.word(), Ordering::Relaxed);
+    map.region.word32(map.geometry.lane_offset(2) + lane::LOCK).store(gone.word(), Ordering::Relaxed);
+    let claimed = dead.take_free(crate::segment::Purpose::Data, gone).unwrap().unwrap();
+    let (worker, _) = dead.enter(&crate::deadline::Deadline::new(0)).unwrap();
+    let deadline = crate::deadline::Deadline::new(0);
+    let blocks = dead.own_blocks(&worker, 3, 2, gone, &deadline).unwrap();
+    drop(worker);
+    let free = map.count_blocks()[1];
+    host.dead.lock().unwrap().push(1);
+    repair(&map);
+    assert_eq!(lock_of(3).load(Ordering::Relaxed), 0);
+    assert_eq!(map.row(claimed).state(), State::FREE);
+    assert_eq!((blocks.len(), map.count_blocks()[1]), (2, free + 2));
+    assert_eq!(keys_there(&map, 500).len(), 500);
+}
+
+#[test]
+fn a_stripe_in_the_hands_of_the_living_is_reported_and_left_alone() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    fill(&map, 500);
+    let word = map.region.word32(map.geometry.stripe_offset(3) + stripe_at::LOCK);
+    word.store(other.owner().unwrap().word(), Ordering::Relaxed);
+    let repaired = map.repair(TIMEOUT_NS).unwrap();
+    assert_eq!(repaired.stripes_busy, [3]);
+    assert_eq!(Owner::from_word(word.load(Ordering::Relaxed)), other.owner());
+    assert_eq!(keys_there(&map, 500).len(), 500);
+}
+
+#[test]
+fn a_half_done_split_is_finished() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 300);
+    let stripe = stripe_of(&map, 17);
+    let path = map.path(map.hasher.hash(&key(17))).unwrap();
+    let parent = path.entry.offset();
+    let (worker, owner) = map.enter(&crate::deadline::Deadline::new(0)).unwrap();
+    let deadline = crate::deadline::Deadline::new(TIMEOUT_NS);
+    let blocks = map.own_blocks(&worker, stripe, 2, owner, &deadline).unwrap();
+    drop(worker);
+    for (which, child) in [block::CHILD1, block::CHILD0].into_iter().zip(&blocks) {
+        map.block_is_in_use(*child, stripe);
+        map.region.word(parent + which).store(*child, Ordering::Release);
+    }
+    for number in 0..map.geometry.bucket_count() / 2 {
+        map.move_bucket(parent, [blocks[1], blocks[0]], path.entry.depth(), number);
+    }
+    assert!(map.validate().is_clean(), "{:?}", map.validate().problems);
+    assert_eq!(keys_there(&map, 300).len(), 300);
+    assert_eq!(repair(&map).splits, 1);
+    assert!(!map.leads_to_block(stripe, parent));
+    assert!(blocks.iter().all(|child| map.leads_to_block(stripe, *child)));
+    assert_eq!(keys_there(&map, 300).len(), 300);
+}
+
+#[test]
+fn a_version_word_that_was_set_back_is_set_before_every_version_given() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 300);
+    let stripe = map.stripe(stripe_of(&map, 17));
+    for damaged in [0, u64::MAX, 1 << 63] {
+        let given = map.set(&key(17), &17u64.to_le_bytes(), &WriteOptions::default()).unwrap();
+        stripe.version().store(damaged, Ordering::Relaxed);
+        let repaired = repair(&map);
+        assert!(repaired.versions == 1 && repaired.stripes_reset.is_empty(), "{damaged:#x}: {repaired:?}");
+        assert!(map.set(&key(17), &17u64.to_le_bytes(), &WriteOptions::default()).unwrap() > given);
+    }
+    assert_eq!(keys_there(&map, 300).len(), 300);
+}
