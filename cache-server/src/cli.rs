@@ -52,6 +52,10 @@ pub enum Command {
     Keys(Keys),
     /// Print a region's counters
     Stats(Region),
+    /// Check a region for contradictions, changing nothing
+    Verify(Verify),
+    /// Heal a region: remove what contradicts itself, keep the rest
+    Repair(Repair),
     /// Replay a stream of requests through a region and print the hit ratio
     Replay(Replay),
     /// Destroy a region and everything in it
@@ -235,6 +239,44 @@ pub struct Keys {
     /// Print each key's bytes, followed by a NUL, instead of lines
     #[arg(short = '0', long, conflicts_with_all = ["count", "json"])]
     pub null: bool,
+}
+
+/// Check a region for contradictions, changing nothing
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every stripe, index block, slot and segment is held against the others. While other
+processes write, the counts are a moving picture.
+Exit code 1: contradictions were found.
+
+Examples:
+  cache-shm verify sessions
+  cache-shm verify sessions --json || cache-shm repair sessions")]
+pub struct Verify {
+    /// Name of the region
+    pub name: String,
+}
+
+/// Heal a region: remove what contradicts itself, keep the rest
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Gives back what dead processes held, finishes what they began, removes slots that name
+no item, and empties stripes (a part of the keys each) that cannot be healed. Sound
+stripes keep their keys. Other processes may stay attached, but what their keys were in
+an emptied stripe is gone: with others attached it takes --yes.
+Exit code 1: something is left, because a living process held it.
+
+Examples:
+  cache-shm repair sessions
+  cache-shm repair sessions --yes --json")]
+pub struct Repair {
+    /// Name of the region
+    pub name: String,
+    /// Repair also while other processes are attached
+    #[arg(long)]
+    pub yes: bool,
+    /// Longest wait for each lock that a living process holds
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub timeout: Duration,
 }
 
 /// Replay a stream of requests through a region and print the hit ratio

@@ -382,8 +382,7 @@ impl Cache {
     /// # Errors
     /// As for [`Cache::map`].
     pub fn others(&self) -> Result<Vec<u32>> {
-        let map = self.map()?;
-        Ok(map.host().living(map.owner()))
+        Ok(self.map()?.host().living())
     }
 
     /// Does up to `budget_bytes` of reclaim work in advance.

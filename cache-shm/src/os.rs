@@ -93,6 +93,16 @@ impl Os {
         has_no_participants(&self.file, &self.geometry)
     }
 
+    /// Process ids in the slots whose liveness locks others hold.
+    pub(crate) fn living(&self) -> Vec<u32> {
+        let is_held = |index: &u32| {
+            Some(*index) != self.index
+                && self.file.with_fd(|fd| liveness::is_free(fd, self.byte(*index), 1)).flatten() == Some(false)
+        };
+        let pid = |index| participant::pid(&self.region(), &self.geometry, index);
+        (0..self.geometry.participant_count).filter(is_held).map(pid).collect()
+    }
+
     /// Errors of `back` with what tells a full file system from a truncated file.
     fn no_memory(&self, bytes: u64) -> Error {
         let path = self.file.shown();

@@ -5,6 +5,7 @@
 //! no trace in the region, and do not count as uses of the keys they look at.
 
 mod keys;
+mod repair;
 mod replay;
 mod values;
 
@@ -30,6 +31,8 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Delete(arguments) => values::delete(place, arguments, output),
         Command::Keys(arguments) => keys::keys(place, arguments, output),
         Command::Stats(region) => stats(place, &region.name, output),
+        Command::Verify(arguments) => repair::verify(place, arguments, output),
+        Command::Repair(arguments) => repair::repair(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
         Command::Destroy(arguments) => destroy(place, arguments, output),
     }

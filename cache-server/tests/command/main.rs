@@ -2,4 +2,5 @@
 
 mod place;
 mod regions;
+mod repair;
 mod replay;
