@@ -189,7 +189,8 @@ impl<H: Host> Map<H> {
             let has_moved = (0..self.geometry.bucket_count())
                 .all(|number| moved(self.bucket(named.offset(), number).counter().load(Ordering::Acquire)));
             if each < 2 || !has_moved || !self.is_block(child) {
-                return None;
+                // It is not this one that is behind.
+                continue;
             }
             let end = start + (half + 1) * (each / 2);
             for other in (number..end).filter(|other| same(*other)) {

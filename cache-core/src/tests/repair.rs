@@ -310,3 +310,85 @@ fn a_version_word_that_was_set_back_is_set_before_every_version_given() {
     }
     assert_eq!(keys_there(&map, 300).len(), 300);
 }
+
+#[test]
+fn a_split_whose_maker_died_between_two_entries_is_finished() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    fill(&map, 2000);
+    // A stripe that was split: its first block gets the entries of its sibling back, as if
+    // they had not been changed yet.
+    let (stripe, entries) = (0..map.geometry.stripe_count)
+        .find_map(|stripe| {
+            let (_, entries) = map.directory(stripe)?;
+            (Link(map.region.word(entries).load(Ordering::Relaxed)).depth() == 1).then_some((stripe, entries))
+        })
+        .expect("2,000 keys split some stripe once");
+    let link = |number: u64| Link(map.region.word(entries + 8 * number).load(Ordering::Relaxed));
+    let [first, second] = [link(0), link(16)];
+    assert_eq!((first.depth(), second.depth()), (1, 1));
+    let (worker, owner) = map.enter(&crate::deadline::Deadline::new(0)).unwrap();
+    let deadline = crate::deadline::Deadline::new(TIMEOUT_NS);
+    let parent = map.own_blocks(&worker, stripe, 1, owner, &deadline).unwrap()[0];
+    drop(worker);
+    map.block_is_in_use(parent, stripe);
+    for (which, child) in [(block::CHILD0, first), (block::CHILD1, second)] {
+        map.region.word(parent + which).store(child.offset(), Ordering::Relaxed);
+    }
+    for number in 0..map.geometry.bucket_count() {
+        map.bucket(parent, number).counter().fetch_or(block::MOVED, Ordering::Relaxed);
+    }
+    for number in 20..32 {
+        map.region.word(entries + 8 * number).store(Link::new(9, 0, parent).0, Ordering::Relaxed);
+    }
+    assert_eq!(keys_there(&map, 2000).len(), 2000);
+    assert!(map.validate().is_clean(), "{:?}", map.validate().problems);
+    let repaired = repair(&map);
+    assert!(repaired.splits == 1 && repaired.stripes_reset.is_empty(), "{repaired:?}");
+    assert!((16..32).all(|number| link(number).offset() == second.offset()));
+    assert!(!map.is_block_of(parent, stripe));
+    assert_eq!(keys_there(&map, 2000).len(), 2000);
+}
+
+#[test]
+fn readers_and_writers_stay_at_work_and_lose_nothing_in_sound_stripes() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::NoEvict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    fill(&map, 2000);
+    let broken = stripe_of(&map, 17);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let at_work = scope.spawn(|| {
+            let mut turns = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) || turns == 0 {
+                for number in 0..2000 {
+                    let mut value = Vec::new();
+                    let is_there = other.get(&key(number), &mut value).unwrap().is_some();
+                    let stripe = stripe_of(&other, number);
+                    assert!(is_there || stripe == broken, "key {number} of a sound stripe is gone");
+                    assert!(!is_there || value == number.to_le_bytes(), "key {number}: {value:?}");
+                    if number % 3 == 0 && stripe != broken {
+                        other.set(&key(number), &number.to_le_bytes(), &WriteOptions::default()).unwrap();
+                    }
+                }
+                turns += 1;
+            }
+        });
+        let (_, entries) = map.directory(broken).unwrap();
+        for round in 0..40 {
+            if round % 4 == 0 {
+                fill(&map, 2000);
+                map.region.word(entries + 8 * 9).store(Link::new(3, 4, 4096).0, Ordering::Relaxed);
+            }
+            let repaired = map.repair(1_000_000_000).unwrap();
+            let expected: &[u32] = if round % 4 == 0 { &[broken] } else { &[] };
+            assert_eq!(repaired.stripes_reset, expected, "{repaired:?}");
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        at_work.join().unwrap();
+    });
+    repair(&map);
+    assert_others_kept(&map, 2000, broken);
+}
