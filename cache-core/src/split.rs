@@ -207,14 +207,24 @@ impl<H: Host> Map<H> {
             self.double_directory(stripe_index, root, entries, offset, larger);
             (entries, directory_depth) = (offset, larger);
         }
-        // From here until the last entry is changed, the parent is ours to lose.
-        self.block_is_leaving(parent, stripe_index, owner);
         let each = 1u64 << (directory_depth - depth);
         let first = prefix(hash.tag(), depth) * each;
+        let entry_of = |number: u64| self.region.word(entries + 8 * (first + number));
+        // Relaxed, all loads: entries change only under the lock that we hold.
+        let link_of = |number: u64| Link(entry_of(number).load(Ordering::Relaxed));
+        // The maker of a first block may have died before it had named it in every entry: it is,
+        // before the first entry names a child, so that no half of it is ever without a name.
+        if let Some(named) = (0..each).map(link_of).find(|link| link.0 != 0 && link.offset() == parent) {
+            for number in (0..each).filter(|number| link_of(*number).0 == 0) {
+                // Release: publishes the block to the readers of this entry.
+                entry_of(number).store(named.0, Ordering::Release);
+            }
+        }
+        // From here until the last entry is changed, the parent is ours to lose.
+        self.block_is_leaving(parent, stripe_index, owner);
         for number in 0..each {
-            let entry = self.region.word(entries + 8 * (first + number));
-            // Relaxed: entries change only under the lock that we hold.
-            let old = Link(entry.load(Ordering::Relaxed));
+            let entry = entry_of(number);
+            let old = link_of(number);
             if old.0 == 0 || old.offset() == parent {
                 let child = children[usize::from(number >= each / 2)];
                 // Release: the child's buckets were filled before.
