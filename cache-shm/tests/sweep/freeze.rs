@@ -12,7 +12,7 @@ use crate::trace::{self, Stop, Tracee};
 const TIMES: u64 = 10;
 const VALUE_BYTES: usize = 200;
 /// Places to stop at without `--all`.
-const STOPS_PART: usize = 10;
+const STOPS_PART: usize = 5;
 
 /// Writes ten times the region's size. Returns how many sets the stopped writer held up.
 fn write_past(cache: &Cache) -> Result<(u64, u64), String> {

@@ -23,8 +23,9 @@ use std::time::Instant;
 use image::Dir;
 use scenario::Scenario;
 
-/// Images that are checked of one scenario without `--all`.
-const IMAGES_PART: usize = 40;
+/// Images that are checked of one scenario without `--all`, before every second is left out,
+/// and so on.
+const IMAGES_PART: usize = 16;
 /// Real kills of one scenario, without and with `--all`.
 const KILLS: (usize, usize) = (2, 12);
 /// Instructions that the real kills of one scenario may step through together.
@@ -45,15 +46,14 @@ fn sweep(scenario: &Scenario, all: bool) -> Result<Swept, String> {
     let prepared = scenario.prepare(&dir)?;
     let expected = check::Expected::of(&dir, scenario, &prepared)?;
     let mut swept = Swept::default();
-    // Which instructions change the region, and to what.
-    let points = trace::change_points(&dir, scenario, &prepared)?;
-    swept.instructions = points.instructions;
-    swept.images = points.at.len();
-    if points.at.is_empty() {
-        return Err("no instruction changed the region".into());
-    }
-    let stride = if all { 1 } else { points.at.len().div_ceil(IMAGES_PART) };
-    trace::images(&dir, scenario, &prepared, |step, number, image| {
+    let mut at = Vec::new();
+    let mut stride = 1;
+    swept.instructions = trace::images(&dir, scenario, &prepared, |step, number, image| {
+        at.push(step);
+        // In a part, ever fewer: how many images there are is known at the end.
+        if !all && number == stride * IMAGES_PART {
+            stride *= 2;
+        }
         if number % stride != 0 {
             return Ok(());
         }
@@ -62,11 +62,15 @@ fn sweep(scenario: &Scenario, all: bool) -> Result<Swept, String> {
         swept.slowest_ms = swept.slowest_ms.max(took.as_millis());
         Ok(())
     })?;
+    swept.images = at.len();
+    if at.is_empty() {
+        return Err("no instruction changed the region".into());
+    }
     // Each real kill steps to its instruction again: fewer of them where that is far.
-    let affordable = (KILL_STEPS_MAX / points.instructions).max(2) as usize;
-    let kills = if all { KILLS.1 } else { KILLS.0 }.min(affordable).min(points.at.len());
+    let affordable = (KILL_STEPS_MAX / swept.instructions).max(2) as usize;
+    let kills = if all { KILLS.1 } else { KILLS.0 }.min(affordable).min(at.len());
     for number in 0..kills {
-        let step = points.at[number * points.at.len() / kills];
+        let step = at[number * at.len() / kills];
         let Some(image) = trace::killed_after(&dir, scenario, &prepared, step)? else { continue };
         expected.check(&dir, &image).map_err(|problem| format!("killed after {step} instructions: {problem}"))?;
         swept.kills += 1;
