@@ -6,6 +6,7 @@
 //! the cache along.
 
 use std::ffi::{CString, c_char, c_void};
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -105,13 +106,41 @@ impl Drop for Dir {
     }
 }
 
+/// A forked child, which leaves with 0 if `body` holds in it.
+struct Child(i32);
+
+impl Child {
+    fn fork(body: impl FnOnce() -> bool) -> Child {
+        // SAFETY: the child calls the library and leaves.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            // SAFETY: a plain system call; a child does not outlive the test.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let holds = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            // SAFETY: leaves at once.
+            unsafe { libc::_exit(i32::from(!matches!(holds, Ok(true)))) };
+        }
+        Child(pid)
+    }
+
+    fn join(self, name: &str) {
+        let mut status = 0;
+        // SAFETY: waits for our own child.
+        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
+        assert_eq!(status, 0, "in the {name}");
+    }
+}
+
 #[test]
 fn copies_of_the_library_in_one_process_are_participants_of_their_own() {
     const THREADS_WRITES: u32 = 5000;
     let dir = Dir::new();
     let region = dir.0.join("region");
-    let name = region.to_str().unwrap();
-    let own = shm::Cache::builder(Some(name)).size(2 << 20).create().unwrap();
+    // Forked before anything is attached or loaded.
+    let (mut wait, mut start) = std::io::pipe().unwrap();
+    let newcomer = Child::fork(|| wait.read_exact(&mut [0]).is_ok() && come_anew(&region));
+    let own = shm::Cache::builder(region.to_str()).size(2 << 20).create().unwrap();
     let copies = ["one.so", "two.so"].map(|library| Loaded::load(&dir.0.join(library), &region));
     assert_eq!(own.stats().unwrap().participants, 3, "each copy has a slot");
 
@@ -144,32 +173,19 @@ fn copies_of_the_library_in_one_process_are_participants_of_their_own() {
     assert!(stats.evictions > 0, "the region was full");
 
     // A forked child is a fourth, fifth and sixth; its end takes nothing from its parent.
-    // SAFETY: the child calls the library and leaves.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            copies.iter().all(|copy| copy.set(1, b"child") == 0)
-                && own.set(&1u32.to_le_bytes(), b"child").is_ok()
-                && own.stats().is_ok_and(|stats| stats.participants == 6)
-        }));
-        // SAFETY: leaves at once.
-        unsafe { libc::_exit(i32::from(!matches!(works, Ok(true)))) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for our own child.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "in the child");
+    let child = Child::fork(|| {
+        copies.iter().all(|copy| copy.set(1, b"child") == 0)
+            && own.set(&1u32.to_le_bytes(), b"child").is_ok()
+            && own.stats().is_ok_and(|stats| stats.participants == 6)
+    });
+    child.join("child");
 
     // One copy closes; the others stay alive in the eyes of a newcomer, which may take the
     // slots of the dead and no others.
     let [one, two] = copies;
     one.close();
-    let newcomer = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "newcomer", "--ignored"])
-        .env("CSHM_TEST_REGION", &region)
-        .output()
-        .unwrap();
-    assert!(newcomer.status.success(), "{}", String::from_utf8_lossy(&newcomer.stdout));
+    start.write_all(b"!").unwrap();
+    newcomer.join("newcomer");
     assert_eq!(two.set(2, b"two"), 0);
     assert_eq!(own.get(&2u32.to_le_bytes()).unwrap().as_deref(), Some(&b"two"[..]));
     two.close();
@@ -177,17 +193,16 @@ fn copies_of_the_library_in_one_process_are_participants_of_their_own() {
     assert!(own.validate().unwrap().is_clean());
 }
 
-#[test]
-#[ignore = "another process of the test above, started by the tests"]
-fn newcomer() {
-    let Ok(region) = std::env::var("CSHM_TEST_REGION") else { return };
-    let cache = shm::Cache::builder(Some(&region)).open().unwrap();
+/// As a process that was never attached before: asks for the life of everybody, and cleans
+/// the slots of those who are dead.
+fn come_anew(region: &Path) -> bool {
+    let cache = shm::Cache::builder(region.to_str()).open().unwrap();
     let map = cache.map().unwrap();
-    // Asks for the life of everybody, and cleans the slots of those who are dead.
     for index in 0..map.geometry().participant_count {
         shm::Host::retire(map.host(), index, &mut || map.clean_slot(index, None));
     }
     assert_eq!(cache.stats().unwrap().participants, 3, "two copies that live, and this process");
     (0..700u32).for_each(|number| assert!(cache.set(&number.to_le_bytes(), b"new").is_ok()));
     assert_eq!(cache.stats().unwrap().take_overs, 0);
+    true
 }

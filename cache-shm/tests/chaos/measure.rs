@@ -102,7 +102,7 @@ pub fn cycles(count: u64) -> Result<String, String> {
     let stats = cache.stats().map_err(|error| error.to_string())?;
     let raw = Raw::open(&path);
     let used = (0..raw.geometry.participant_count)
-        .filter(|index| raw.with_region(|words| participant::generation(words, &raw.geometry, *index)) != 0)
+        .filter(|index| participant::generation(&raw.region(), &raw.geometry, *index) != 0)
         .count();
     let grown = allocated_bytes(&path).saturating_sub(blocks);
     let report = cache.validate().map_err(|error| error.to_string())?;

@@ -285,7 +285,7 @@ impl Round<'_> {
         // The last deaths may not have been noticed: nobody needed what they held.
         let raw = Raw::open(&self.dir.path().join(name));
         for index in 0..raw.geometry.participant_count {
-            if raw.with_region(|words| participant::occupied(words, &raw.geometry, index)) {
+            if participant::occupied(&raw.region(), &raw.geometry, index) {
                 map.host().retire(index, &mut || map.clean_slot(index, None));
             }
         }

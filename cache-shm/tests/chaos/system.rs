@@ -1,45 +1,18 @@
 //! Directories, children, pipes and raw words: what the test asks of the system.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use cache_core::layout::stripe;
-use cache_core::{Geometry, Region};
-use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
-/// A directory under /dev/shm that is removed with its files.
-pub struct Dir(PathBuf);
-
-impl Dir {
-    pub fn new() -> Dir {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/dev/shm/cshm-chaos-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).expect("a directory under /dev/shm");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("its mode");
-        Dir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).expect("the directory");
-        let mut names: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+#[path = "../common/dir.rs"]
+mod dir;
+#[path = "../common/place.rs"]
+mod place;
+#[path = "../common/raw.rs"]
+mod raw;
+pub use dir::Dir;
+pub use raw::Raw;
 
 /// Nanoseconds on a clock that all processes share.
 pub fn now_ns() -> u64 {
@@ -106,53 +79,14 @@ impl Drop for Child {
     }
 }
 
-/// The words of a region, mapped past the library.
-pub struct Raw {
-    base: *mut u8,
-    bytes: usize,
-    pub geometry: Geometry,
-}
-
 impl Raw {
-    pub fn open(path: &Path) -> Raw {
-        let file = std::fs::File::options().read(true).write(true).open(path).expect("the region's file");
-        let bytes = file.metadata().expect("its size").len() as usize;
-        let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
-        let shared = rustix::mm::MapFlags::SHARED;
-        // SAFETY: a new mapping.
-        let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, shared, &file, 0) };
-        let base = base.expect("a mapping of the region").cast::<u8>();
-        // SAFETY: mapped above, and nobody writes to the header of a region that is published.
-        let page = unsafe { std::slice::from_raw_parts(base, 4096) };
-        let (geometry, _) = cache_core::header::parse(page).expect("a region");
-        Raw { base, bytes, geometry }
-    }
-
-    fn region(&self) -> Region {
-        // SAFETY: the words that are borrowed from it below live as long as `self`.
-        unsafe { Region::from_raw(self.base, self.bytes as u64) }
-    }
-
     /// Calls `with` on the lock word of a stripe.
     pub fn with_lock<T>(&self, stripe: u32, with: impl FnOnce(&AtomicU32) -> T) -> T {
         with(self.region().word32(self.geometry.stripe_offset(stripe) + stripe::LOCK))
     }
 
-    /// Calls `with` on the words.
-    pub fn with_region<T>(&self, with: impl FnOnce(&Region) -> T) -> T {
-        with(&self.region())
-    }
-
-    /// The stripe of a key, as the format says.
+    /// The stripe of a key.
     pub fn stripe_of(&self, key: &[u8]) -> u32 {
-        let hash = rapidhash_v3_seeded(key, &RapidSecrets::seed(self.geometry.seed));
-        (hash >> 54) as u32 & (self.geometry.stripe_count - 1)
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `open`; no word is borrowed any more.
-        let _ = unsafe { rustix::mm::munmap(self.base.cast(), self.bytes) };
+        place::stripe_of(&self.geometry, key)
     }
 }

@@ -3,57 +3,30 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cache_core::layout::{header, stripe};
 use cache_core::lock::Owner;
-use cache_core::{Geometry, Region};
 use cache_shm::{Builder, Cache};
 
 /// Longer than anything here takes; a test that hangs fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A directory under /dev/shm that is removed with its files.
-pub struct Dir(PathBuf);
+#[path = "../common/dir.rs"]
+mod dir;
+#[path = "../common/raw.rs"]
+mod raw;
+pub use dir::Dir;
+pub use raw::Raw;
 
 impl Dir {
-    pub fn new() -> Dir {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/dev/shm/cshm-test-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        set_mode(&path, 0o700);
-        Dir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path().join(name)
     }
 
     /// Options for the region `name` in this directory.
     pub fn region(&self, name: &str) -> Builder {
-        Cache::builder(Some(name)).dir(&self.0)
-    }
-
-    /// Names of all files in it.
-    pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(&self.0)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        Cache::builder(Some(name)).dir(self.path())
     }
 }
 
@@ -180,33 +153,7 @@ pub fn join(pid: i32) {
     assert_eq!(status, 0, "the forked child failed");
 }
 
-/// The bytes of a region, mapped by the test itself.
-pub struct Raw {
-    base: *mut u8,
-    bytes: usize,
-    pub geometry: Geometry,
-}
-
 impl Raw {
-    pub fn open(path: &Path) -> Raw {
-        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-        let bytes = file.metadata().unwrap().len() as usize;
-        let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
-        // SAFETY: a new mapping.
-        let base = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, rustix::mm::MapFlags::SHARED, &file, 0).unwrap()
-        };
-        // SAFETY: mapped above, and nobody writes to the header.
-        let page = unsafe { std::slice::from_raw_parts(base.cast::<u8>(), 4096) };
-        let (geometry, _) = cache_core::header::parse(page).unwrap();
-        Raw { base: base.cast(), bytes, geometry }
-    }
-
-    pub fn region(&self) -> Region {
-        // SAFETY: the tests drop the region before this value.
-        unsafe { Region::from_raw(self.base, self.bytes as u64) }
-    }
-
     /// Takes every stripe's lock in the name of `owner`, as if it were in the middle of
     /// a write to each.
     pub fn take_every_stripe(&self, owner: Owner) {
@@ -214,13 +161,6 @@ impl Raw {
             let word = self.geometry.stripe_offset(index) + stripe::LOCK;
             assert!(cache_core::lock::try_acquire(self.region().word32(word), owner));
         }
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `open`.
-        unsafe { rustix::mm::munmap(self.base.cast(), self.bytes).unwrap() };
     }
 }
 

@@ -29,8 +29,8 @@ pub fn serve(dir: &Path, name: &str) {
 }
 
 fn maker(dir: &Dir) -> Result<Tracee, String> {
-    for file in std::fs::read_dir(dir.path()).map_err(|error| error.to_string())? {
-        std::fs::remove_file(file.map_err(|error| error.to_string())?.path()).map_err(|error| error.to_string())?;
+    for name in dir.names() {
+        std::fs::remove_file(dir.path().join(name)).map_err(|error| error.to_string())?;
     }
     Tracee::start(&[trace::TRACEE, MAKER, "0", dir.path().to_str().expect("a path of ours"), "made"])
 }
@@ -56,11 +56,7 @@ fn is_swept(dir: &Dir) -> Result<(), String> {
     let started = Instant::now();
     loop {
         drop(builder(dir.path(), "other").create().map_err(|error| error.to_string())?);
-        let mut names: Vec<_> = std::fs::read_dir(dir.path())
-            .map_err(|error| error.to_string())?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .collect();
-        names.sort();
+        let names = dir.names();
         if names == ["made", "other"] {
             return Ok(());
         }

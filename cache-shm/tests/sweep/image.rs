@@ -1,9 +1,8 @@
 //! Regions as bytes: a directory of their own, files with given bytes, what is in them.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cache_shm::{Cache, Cursor, Mode};
@@ -13,25 +12,14 @@ pub const REGION_BYTES: u64 = 1 << 20;
 /// Longest wait of a write.
 pub const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A directory under /dev/shm that is removed with its files.
-pub struct Dir(PathBuf);
+#[path = "../common/dir.rs"]
+mod dir;
+pub use dir::Dir;
 
 impl Dir {
-    pub fn new() -> Dir {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/dev/shm/cshm-sweep-{}-{number}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory in /dev/shm");
-        Dir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// A new region file `name` with these bytes, in place of an older one.
     pub fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.path().join(name);
         // A new file: one that is still mapped keeps its bytes.
         let _ = std::fs::remove_file(&path);
         let mut file =
@@ -41,26 +29,20 @@ impl Dir {
     }
 
     pub fn take(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.0.join(name)).expect("the region's file")
+        std::fs::read(self.path().join(name)).expect("the region's file")
     }
 
     pub fn open(&self, name: &str) -> Result<Cache, String> {
-        attach(&self.0, name)
+        attach(self.path(), name)
     }
 
     /// An empty region.
     pub fn empty(&self, mode: Mode) -> Vec<u8> {
-        let builder = Cache::builder(Some("empty")).dir(&self.0).size(REGION_BYTES).mode(mode);
+        let builder = Cache::builder(Some("empty")).dir(self.path()).size(REGION_BYTES).mode(mode);
         drop(builder.create().expect("a region"));
         let bytes = self.take("empty");
-        std::fs::remove_file(self.0.join("empty")).expect("the region's file");
+        std::fs::remove_file(self.path().join("empty")).expect("the region's file");
         bytes
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -8,6 +8,10 @@ use cache_shm::{Cache, Mode, Stats, WriteOptions};
 
 use crate::image::{Dir, attach};
 
+#[path = "../common/place.rs"]
+mod place;
+use place::stripe_of;
+
 /// Steps after which a scenario that did not come about is given up.
 const STEPS_MAX: u64 = 100_000;
 
@@ -133,10 +137,7 @@ fn is_deep(cache: &Cache) -> bool {
 /// Keys of stripe 0 alone, so that its directory must grow.
 fn set_in_one_stripe(cache: &Cache, number: u64) {
     let geometry = cache.geometry().expect("an open region");
-    let secrets = rapidhash::v3::RapidSecrets::seed(geometry.seed);
-    let of_stripe = |key: &Vec<u8>| {
-        rapidhash::v3::rapidhash_v3_seeded(key, &secrets) >> 54 & u64::from(geometry.stripe_count - 1) == 0
-    };
+    let of_stripe = |key: &Vec<u8>| stripe_of(geometry, key) == 0;
     let mut found = (number * 64..).map(|candidate| format!("one {candidate}").into_bytes()).filter(of_stripe);
     let key = found.next().expect("a key of every stripe");
     cache.set(&key, b"-").expect("room");
@@ -156,6 +157,18 @@ macro_rules! scenario {
             effect: $effect,
         }
     };
+}
+
+/// A set that must take over its locks, which `damage` gives to others.
+fn taking_over(name: &'static str, damage: fn(&Cache) -> Vec<(u64, u32)>) -> Scenario {
+    Scenario {
+        name,
+        mode: Mode::NoEvict,
+        fill: fill_some,
+        damage,
+        operation: Operation::Attached(|cache, _| put(cache, &key(7), &value(1, 100))),
+        effect: |effect| effect.after.take_overs > effect.before.take_overs,
+    }
 }
 
 /// Every scenario of one operation.
@@ -232,23 +245,9 @@ pub fn all() -> Vec<Scenario> {
             |cache, _| assert!(cache.maintain(1 << 20).is_ok()),
             |effect| effect.after.relocated_bytes > effect.before.relocated_bytes
         ),
-        Scenario {
-            name: "take_over",
-            mode: Mode::NoEvict,
-            fill: fill_some,
-            damage: |cache| lock_words(cache, dead()),
-            operation: Operation::Attached(|cache, _| put(cache, &key(7), &value(1, 100))),
-            effect: |effect| effect.after.take_overs > effect.before.take_overs,
-        },
-        Scenario {
-            name: "take_over_of_a_recoverer",
-            mode: Mode::NoEvict,
-            fill: fill_some,
-            // The bit of a taker that died before it cleared it.
-            damage: |cache| lock_words(cache, dead() | 1 << 30),
-            operation: Operation::Attached(|cache, _| put(cache, &key(7), &value(1, 100))),
-            effect: |effect| effect.after.take_overs > effect.before.take_overs,
-        },
+        taking_over("take_over", |cache| lock_words(cache, dead())),
+        // The bit of a taker that died before it cleared it.
+        taking_over("take_over_of_a_recoverer", |cache| lock_words(cache, dead() | 1 << 30)),
         Scenario {
             name: "attach_and_detach",
             mode: Mode::NoEvict,
