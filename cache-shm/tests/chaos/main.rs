@@ -33,7 +33,7 @@ use crate::round::{Sabotage, Totals};
 /// Fresh regions are as often as this, because an index grows only once.
 const ROUND: Duration = Duration::from_secs(5);
 /// Memory of a large process.
-const LARGE_BYTES: usize = 100 << 20;
+const LARGE_BYTES: usize = 100_000_000;
 
 fn main() -> ExitCode {
     let plan = match Plan::from_arguments(std::env::args().skip(1)) {
@@ -103,7 +103,7 @@ fn run(plan: &Plan) -> Vec<String> {
     }
     failures.extend([Sabotage::Remove, Sabotage::Replace].into_iter().filter_map(|sabotage| unnoticed(plan, sabotage)));
     print_times("the same, small process, idle machine", &mut measure::take_over_ms(0, plan.samples));
-    print_times("the same, 100 MiB resident", &mut measure::take_over_ms(LARGE_BYTES, plan.samples));
+    print_times("the same, 100 MB resident", &mut measure::take_over_ms(LARGE_BYTES, plan.samples));
     match measure::cycles(plan.cycles) {
         Ok(left) => println!("chaos: {} processes attached and were killed: {left}", plan.cycles),
         Err(left) => failures.push(format!("{} processes attached and were killed: {left}", plan.cycles)),

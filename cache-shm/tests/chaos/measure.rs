@@ -63,11 +63,18 @@ pub fn take_over_ms(resident_bytes: usize, samples: usize) -> Vec<f64> {
     (0..samples).map(|_| once()).collect()
 }
 
+/// The keys that the processes of [`cycles`] write in turn.
+const CYCLE_KEYS: u64 = 100;
+
+/// The fewest processes for which [`cycles`] can tell growth from the first writes.
+pub const CYCLES_MIN: u64 = 4 * CYCLE_KEYS;
+
 /// `count` processes attach, write, and are killed, one after the other. Says what they left.
 ///
 /// # Errors
 /// What they left behind and should not have.
 pub fn cycles(count: u64) -> Result<String, String> {
+    assert!(count >= CYCLES_MIN, "each key is written before half of the processes are through");
     let dir = Dir::new();
     let builder = Cache::builder(Some("a")).dir(dir.path());
     let path = dir.path().join("a");
@@ -78,9 +85,9 @@ pub fn cycles(count: u64) -> Result<String, String> {
         let (ready, ready_in_child) = rustix::pipe::pipe().expect("a pipe");
         let child = Child::fork(|| {
             let cache = builder.clone().open().expect("the region");
-            cache.set(&(number % 100).to_le_bytes(), &[1; 5000]).expect("a write");
+            cache.set(&(number % CYCLE_KEYS).to_le_bytes(), &[1; 5000]).expect("a write");
             // A pin, which its death must take along.
-            let view = cache.view(&(number % 100).to_le_bytes()).expect("a view");
+            let view = cache.view(&(number % CYCLE_KEYS).to_le_bytes()).expect("a view");
             rustix::io::write(&ready_in_child, b"!").expect("a pipe with a reader");
             loop {
                 std::hint::black_box(&view);
@@ -115,7 +122,7 @@ pub fn cycles(count: u64) -> Result<String, String> {
     );
     let is_clean = (used, stats.pins, stats.participants, grown) == (1, 0, 1, 0)
         && dir.names() == ["a"]
-        && stats.items == count.min(100)
+        && stats.items == CYCLE_KEYS
         && report.is_clean();
     if is_clean { Ok(format!("{left}; {:.1} s", took.as_secs_f64())) } else { Err(format!("{left}; {report:?}")) }
 }

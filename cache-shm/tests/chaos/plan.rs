@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::ledger::WORKERS_MAX;
+use crate::measure::CYCLES_MIN;
 
 /// How the program is used.
 pub const USAGE: &str = "\
@@ -14,7 +15,7 @@ usage: chaos [--seconds N] [--kills N] [--workers N] [--seed N] [--cycles N] [--
   --kills    end as soon as so many were killed
   --workers  processes at a time (4)
   --seed     replays the plan of another run
-  --cycles   processes that attach and are killed, one after the other (500)
+  --cycles   processes that attach and are killed, one after the other (500; at least 400)
   --samples  take-overs measured for a small and for a large process (20)";
 
 /// The options of a run.
@@ -67,7 +68,7 @@ impl Plan {
                 "--kills" => number().map(|number| plan.kills = number),
                 "--workers" => number().map(|number| plan.workers = (number as usize).clamp(2, WORKERS_MAX)),
                 "--seed" => number().map(|number| plan.seed = number),
-                "--cycles" => number().map(|number| plan.cycles = number),
+                "--cycles" => number().map(|number| plan.cycles = number.max(CYCLES_MIN)),
                 "--samples" => number().map(|number| plan.samples = (number as usize).max(1)),
                 "--list" => return Wanted::List,
                 "--ignored" => return Wanted::Nothing,
