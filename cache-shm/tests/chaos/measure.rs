@@ -63,29 +63,33 @@ pub fn take_over_ms(resident_bytes: usize, samples: usize) -> Vec<f64> {
     (0..samples).map(|_| once()).collect()
 }
 
-/// The keys that the processes of [`cycles`] write in turn.
+/// The keys that the processes of [`cycles`] write in turn, the bytes that each writes, and
+/// the region that they write to.
 const CYCLE_KEYS: u64 = 100;
+const CYCLE_VALUE: [u8; 5000] = [1; 5000];
+const CYCLE_REGION_BYTES: u64 = 2 << 20;
 
-/// The fewest processes for which [`cycles`] can tell growth from the first writes.
-pub const CYCLES_MIN: u64 = 4 * CYCLE_KEYS;
+/// The fewest processes for which [`cycles`] can tell a leak from a region that fills: half of
+/// them fill it.
+pub const CYCLES_MIN: u64 = 2 * CYCLE_REGION_BYTES.div_ceil(CYCLE_VALUE.len() as u64);
 
 /// `count` processes attach, write, and are killed, one after the other. Says what they left.
 ///
 /// # Errors
 /// What they left behind and should not have.
 pub fn cycles(count: u64) -> Result<String, String> {
-    assert!(count >= CYCLES_MIN, "each key is written before half of the processes are through");
+    assert!(count >= CYCLES_MIN, "half of the processes fill the region");
     let dir = Dir::new();
     let builder = Cache::builder(Some("a")).dir(dir.path());
     let path = dir.path().join("a");
-    drop(builder.clone().size(2 << 20).create().expect("a region"));
+    drop(builder.clone().size(CYCLE_REGION_BYTES).create().expect("a region"));
     let started = Instant::now();
     let mut blocks = 0;
     for number in 0..count {
         let (ready, ready_in_child) = rustix::pipe::pipe().expect("a pipe");
         let child = Child::fork(|| {
             let cache = builder.clone().open().expect("the region");
-            cache.set(&(number % CYCLE_KEYS).to_le_bytes(), &[1; 5000]).expect("a write");
+            cache.set(&(number % CYCLE_KEYS).to_le_bytes(), &CYCLE_VALUE).expect("a write");
             // A pin, which its death must take along.
             let view = cache.view(&(number % CYCLE_KEYS).to_le_bytes()).expect("a view");
             rustix::io::write(&ready_in_child, b"!").expect("a pipe with a reader");

@@ -15,7 +15,7 @@ usage: chaos [--seconds N] [--kills N] [--workers N] [--seed N] [--cycles N] [--
   --kills    end as soon as so many were killed
   --workers  processes at a time (4)
   --seed     replays the plan of another run
-  --cycles   processes that attach and are killed, one after the other (500; at least 400)
+  --cycles   processes that attach and are killed, one after the other (1000, and no fewer than 840)
   --samples  take-overs measured for a small and for a large process (20)";
 
 /// The options of a run.
@@ -58,7 +58,7 @@ pub enum Deed {
 
 impl Plan {
     pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Wanted {
-        let mut plan = Plan { seconds: 30, kills: u64::MAX, workers: 4, seed: 0, cycles: 500, samples: 20 };
+        let mut plan = Plan { seconds: 30, kills: u64::MAX, workers: 4, seed: 0, cycles: 1000, samples: 20 };
         plan.seed = Rng::new().u64(1..1 << 32);
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
