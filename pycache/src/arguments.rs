@@ -1,4 +1,4 @@
-//! Arguments: times to live, deadlines, sizes and groups, in the forms that Python
+//! Arguments: times to live, deadlines, sizes, groups and pairs, in the forms that Python
 //! users write them.
 
 use std::convert::Infallible;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cache_shm::Error;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDelta, PyDeltaAccess, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
 
 use crate::{errors, value};
 
@@ -172,4 +173,22 @@ pub(crate) fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
 /// The same, or None.
 pub(crate) fn optional_integer(object: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     if object.is_none() { Ok(None) } else { integer(object).map(Some) }
+}
+
+/// Pairs of a mapping or of an iterable of pairs.
+pub(crate) fn pairs<'py>(source: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    let py = source.py();
+    if let Ok(dict) = source.cast::<PyDict>() {
+        return Ok(dict.iter().collect());
+    }
+    if source.hasattr(intern!(py, "keys"))? {
+        let mut found = Vec::new();
+        for key in source.call_method0(intern!(py, "keys"))?.try_iter()? {
+            let key = key?;
+            let value = source.get_item(&key)?;
+            found.push((key, value));
+        }
+        return Ok(found);
+    }
+    source.try_iter()?.map(|pair| pair?.extract()).collect()
 }

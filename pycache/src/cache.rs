@@ -8,12 +8,10 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_shm::{Error, Meta};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
@@ -22,7 +20,7 @@ use crate::arguments::{self, Given, Ttl};
 use crate::errors;
 use crate::iterate::{CacheIterator, What};
 use crate::key::{self, Key, Scratch};
-use crate::open::{self, Options};
+use crate::open::{self, Identity, Options};
 
 /// A cache in shared memory, the same one in every process that opens its name.
 ///
@@ -63,40 +61,6 @@ pub(crate) struct Cache {
     pub value_bytes_max: u64,
     /// What `==` and `hash` go by: the region's file, or a number for a private one.
     identity: Identity,
-}
-
-/// Which region a handle is on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Identity {
-    File(PathBuf),
-    /// Process that made it, and the how manieth of that process. Forked children keep it.
-    Private(u32, u64),
-}
-
-impl Identity {
-    fn private() -> Identity {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: only a number that nobody else gets.
-        Identity::Private(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// Pairs of a mapping or of an iterable of pairs.
-fn pairs<'py>(source: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
-    let py = source.py();
-    if let Ok(dict) = source.cast::<PyDict>() {
-        return Ok(dict.iter().collect());
-    }
-    if source.hasattr(intern!(py, "keys"))? {
-        let mut found = Vec::new();
-        for key in source.call_method0(intern!(py, "keys"))?.try_iter()? {
-            let key = key?;
-            let value = source.get_item(&key)?;
-            found.push((key, value));
-        }
-        return Ok(found);
-    }
-    source.try_iter()?.map(|pair| pair?.extract()).collect()
 }
 
 /// A class of `pycache._views`, for what Python code does as well.
@@ -307,7 +271,7 @@ impl Cache {
     #[pyo3(signature = (items, ttl=Ttl::Unset))]
     fn set_many<'py>(&self, items: &Bound<'py, PyAny>, ttl: Ttl) -> PyResult<Bound<'py, PyList>> {
         let py = items.py();
-        let items = pairs(items)?;
+        let items = arguments::pairs(items)?;
         let failed = PyList::empty(py);
         for (index, error) in self.store_many(py, &items, ttl)? {
             match error {
@@ -381,7 +345,7 @@ impl Cache {
     fn update(&self, py: Python<'_>, other: Given<'_>, entries: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let mut items = match &other {
             Given::Unset => Vec::new(),
-            Given::Value(other) => pairs(other)?,
+            Given::Value(other) => arguments::pairs(other)?,
         };
         items.extend(entries.iter().flat_map(|entries| entries.iter()));
         match self.store_many(py, &items, Ttl::Unset)?.into_iter().next() {

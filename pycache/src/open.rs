@@ -1,7 +1,8 @@
-//! Opening regions: constructor arguments, what the user is told about the outcome, and
-//! what a pickled handle needs to open the same region again.
+//! Opening regions: constructor arguments, which region a handle is on, what the user is
+//! told about the outcome, and what a pickled handle needs to open the same region again.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_shm::{Error, Mismatch, Mode, Opened};
@@ -13,6 +14,22 @@ use pyo3::{PyTypeInfo, intern};
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
 use crate::value::Serializer;
+
+/// Which region a handle is on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Identity {
+    File(PathBuf),
+    /// Process that made it, and the how manieth of that process. Forked children keep it.
+    Private(u32, u64),
+}
+
+impl Identity {
+    pub fn private() -> Identity {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: only a number that nobody else gets.
+        Identity::Private(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// The constructor's arguments after checking.
 pub(crate) struct Options {
