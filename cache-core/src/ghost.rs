@@ -1,27 +1,41 @@
-//! Ghosts: which keys small dropped not long ago.
+//! Ghosts: which keys were dropped not long ago.
 //!
-//! Owns: the fingerprints at the end of each index block. Only hints: a lost race forgets
-//! some keys, a fingerprint that two keys share sends one of them to main too early.
+//! Owns: the fingerprints at the end of each index block, a row for each queue. Only
+//! hints: a lost race forgets some keys, a fingerprint that two keys share sends one of
+//! them to main too early.
 
 use crate::hash::Hash;
 use crate::host::Host;
 use crate::layout::block;
 use crate::map::Map;
+use crate::slot::Queue;
 use crate::sync::Ordering;
 
-/// Buckets that remember together which keys were dropped.
-const GHOST_BUCKETS: u64 = 8;
+/// Buckets that remember together which keys were dropped, in one cache line.
+const LINE_BUCKETS: u64 = 8;
+/// Bits of a fingerprint, and how many of them a word holds.
+const GHOST_BITS: u32 = 12;
+const GHOSTS_PER_WORD: u32 = 64 / GHOST_BITS;
+const GHOST_MASK: u64 = (1 << GHOST_BITS) - 1;
+
+/// A key that was dropped and is wanted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ghost {
+    /// Where it was dropped from.
+    pub queue: Queue,
+    /// How many keys were dropped from there since, of those that share its row.
+    pub age: usize,
+}
 
 impl<H: Host> Map<H> {
-    /// The offset of the ghosts that a key shares with the neighbours of its first bucket,
-    /// and how many words they have.
+    /// The offset of the row in which the neighbours of a key's first bucket remember what
+    /// `queue` dropped, and its words, the newest fingerprint first.
     ///
-    /// Eight buckets remember together, in one cache line, the newest word first: one by
-    /// one, what a bucket remembers would end after anything between half and twice the
-    /// mean number of drops. Seven of the eight words are used, because a block in steady
-    /// state holds three to four items a bucket, and S3-FIFO remembers as many keys as it
-    /// holds: a fifth more costs a point on loops that are a little longer than the cache.
-    fn ghosts(&self, hash: Hash) -> Option<(u64, u64)> {
+    /// One by one, what a bucket remembers would end after anything between half and twice
+    /// the mean number of drops. A block in steady state holds three to four items a bucket;
+    /// the 35 fingerprints of the small queue are a quarter more than eight buckets hold,
+    /// the five of the main queue a sixth, of which only the newest are of use.
+    fn ghosts(&self, hash: Hash, queue: Queue) -> Option<(u64, u64)> {
         let path = self.path(hash)?;
         let [number, _] = hash.buckets(self.geometry.bucket_shift);
         let mut at = path.entry.offset();
@@ -30,42 +44,48 @@ impl<H: Host> Map<H> {
         while let Some(child) = self.child(at, depth, hash.tag()) {
             (at, depth) = (child, depth + 1);
         }
-        let together = GHOST_BUCKETS.min(self.geometry.bucket_count());
-        let first = at + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES;
-        Some((first + 8 * (number & !(together - 1)), together * 7 / 8))
+        let together = LINE_BUCKETS.min(self.geometry.bucket_count());
+        let line =
+            at + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES + 8 * (number & !(together - 1));
+        let of_small = (together * 7 / 8).max(1);
+        Some(match queue {
+            Queue::Small => (line, of_small),
+            Queue::Main => (line + 8 * of_small, together - of_small),
+        })
     }
 
-    /// Remembers that this key was dropped from small.
-    pub(crate) fn remember(&self, hash: Hash) {
-        let Some((first, count)) = self.ghosts(hash) else { return };
-        let mut moved_on = ghost(hash);
+    /// Remembers that this key was dropped from `queue`.
+    pub(crate) fn remember(&self, hash: Hash, queue: Queue) {
+        let Some((first, count)) = self.ghosts(hash, queue) else { return };
+        let mut moved_on = fingerprint(hash);
         for at in 0..count {
             let word = self.region.word(first + 8 * at);
             // Relaxed: a hint; a lost race forgets some keys.
             let old = word.load(Ordering::Relaxed);
-            word.store(old << 16 | moved_on, Ordering::Relaxed);
-            moved_on = old >> 48;
+            word.store(old << GHOST_BITS | moved_on, Ordering::Relaxed);
+            moved_on = old >> (GHOST_BITS * (GHOSTS_PER_WORD - 1)) & GHOST_MASK;
         }
     }
 
-    /// True if this key was dropped from small not long ago; forgets it.
-    pub(crate) fn recall(&self, hash: Hash) -> bool {
-        let Some((first, count)) = self.ghosts(hash) else { return false };
-        for at in 0..count {
-            // Relaxed: a hint.
-            let word = self.region.word(first + 8 * at).load(Ordering::Relaxed);
-            for lane in 0..4 {
-                if word >> (16 * lane) & 0xffff == ghost(hash) {
-                    self.region.word(first + 8 * at).store(word & !(0xffff << (16 * lane)), Ordering::Relaxed);
-                    return true;
-                }
-            }
-        }
-        false
+    /// What is remembered of this key; forgets it.
+    pub(crate) fn recall(&self, hash: Hash) -> Option<Ghost> {
+        [Queue::Small, Queue::Main].into_iter().find_map(|queue| {
+            let (first, count) = self.ghosts(hash, queue)?;
+            (0..count).find_map(|at| {
+                let place = self.region.word(first + 8 * at);
+                // Relaxed, both: a hint.
+                let word = place.load(Ordering::Relaxed);
+                let shift_of = |lane: u32| lane * GHOST_BITS;
+                let lane =
+                    (0..GHOSTS_PER_WORD).find(|lane| word >> shift_of(*lane) & GHOST_MASK == fingerprint(hash))?;
+                place.store(word & !(GHOST_MASK << shift_of(lane)), Ordering::Relaxed);
+                Some(Ghost { queue, age: at as usize * GHOSTS_PER_WORD as usize + lane as usize })
+            })
+        })
     }
 }
 
-/// Sixteen bits of a key, never 0.
-fn ghost(hash: Hash) -> u64 {
-    (hash.0 >> 14 & 0xffff).max(1)
+/// Some bits of a key, never 0.
+fn fingerprint(hash: Hash) -> u64 {
+    (hash.0 >> 14 & GHOST_MASK).max(1)
 }

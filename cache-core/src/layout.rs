@@ -121,6 +121,8 @@ pub mod control {
     pub const VICTIM_HINT: u64 = FREE_HINT + 8;
     /// Index segment that last had a free block, plus 1 (hint).
     pub const INDEX_HINT: u64 = VICTIM_HINT + 8;
+    /// Share of the small queue, in parts of 2^32; 0 = as in a new region (hint).
+    pub const SMALL_SHARE: u64 = INDEX_HINT + 8;
     /// Counters of participants that are gone.
     pub const FOLDED: u64 = 4 * LINE_BYTES;
     /// Counters of whole-region events that no participant owns.

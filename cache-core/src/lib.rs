@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
 //! key is found), `write` (how a value is published), `lane` and `segment` (where it
-//! lies), `reclaim`, `victim` and `ghost` (how space comes back), `split` and `blocks` (how the index grows),
+//! lies), `reclaim`, `victim`, `ghost` and `share` (how space comes back), `split` and `blocks` (how the index grows),
 //! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -43,6 +43,7 @@ mod repair;
 mod run;
 mod scan;
 mod segment;
+mod share;
 mod slot;
 mod split;
 mod validate;

@@ -29,8 +29,6 @@ use crate::victim::Victim;
 /// While live bytes (index and condemned bytes counted) stay below this share of the
 /// segments, reclaim drops nothing that lives: it compacts.
 const LIVE_PERCENT_KEPT: u64 = 85;
-/// Share of the small queue in percent of the segments of both queues.
-const SMALL_PERCENT: u64 = 10;
 /// Work of one share, in bytes walked, below which sets save it up.
 const SHARE_BYTES_MIN: u64 = 2048;
 /// Condemned bytes beyond which views are copies, in percent of the segments.
@@ -161,7 +159,7 @@ impl<H: Host> Map<H> {
 
     /// Offers every segment outside `skip` that could be a victim.
     fn choose(&self, census: &mut Census, skip: &[u32], evicting: bool, now_ms: u64, cleared: u64) {
-        let small_first = census.small * 100 > (census.small + census.main) * SMALL_PERCENT;
+        let small_first = self.is_small_over(census.small, census.small + census.main);
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
             let state = row.state();

@@ -233,9 +233,7 @@ impl<H: Host> Victim<'_, H> {
                 Err(_) => {}
             }
         }
-        if slot.queue() == Queue::Small {
-            map.remember(hash);
-        }
+        map.remember(hash, slot.queue());
         unlink(Counter::Evictions);
         true
     }
@@ -312,8 +310,8 @@ impl<H: Host> Victim<'_, H> {
                 self.release(state.to(Use::Sealed));
                 return Progress::Worked;
             }
-            if !is_dead && slot.queue() == Queue::Small {
-                map.remember(hash);
+            if !is_dead {
+                map.remember(hash, slot.queue());
             }
             if map.change_place(hash, offset, Some(Slot(0))).is_some() {
                 // Relaxed: a hint.

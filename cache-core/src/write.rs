@@ -111,7 +111,7 @@ impl<H: Host> Map<H> {
         deadline: &Deadline,
     ) -> Result<Proposal> {
         let shape = head.shape().ok_or(Error::Internal)?;
-        let queue = self.queue_for(worker, hash);
+        let queue = self.queue_for(worker, hash, shape.bytes);
         let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
         let place = self.reserve(worker, worker.publish_pin, request, deadline)?;
         // Release: before our first byte in this space, so that a reader which meets it
@@ -144,15 +144,19 @@ impl<H: Host> Map<H> {
 
     /// The queue a new value goes to: that of the value it replaces; main if its key was
     /// dropped from small not long ago; else small.
-    fn queue_for(&self, worker: &Worker<'_>, hash: Hash) -> Queue {
+    fn queue_for(&self, worker: &Worker<'_>, hash: Hash, bytes: u64) -> Queue {
         if let Some(queue) = self.queue_of_tag(hash) {
             return queue;
         }
-        if self.recall(hash) {
-            worker.count(Counter::GhostHits, 1);
-            return Queue::Main;
+        let Some(ghost) = self.recall(hash) else { return Queue::Small };
+        self.move_border(ghost, bytes);
+        match ghost.queue {
+            Queue::Small => {
+                worker.count(Counter::GhostHits, 1);
+                Queue::Main
+            }
+            Queue::Main => Queue::Small,
         }
-        Queue::Small
     }
 
     /// The queue of the first slot that carries the key's tag. The queue is a hint, so the
