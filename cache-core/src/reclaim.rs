@@ -345,7 +345,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Segments in the hands of the dead are given back. True if one was.
-    fn release_the_dead(&self) -> bool {
+    pub(crate) fn release_the_dead(&self) -> bool {
         let mut released = false;
         for index in 0..self.geometry.segment_count {
             let from = self.row(index).state_word();

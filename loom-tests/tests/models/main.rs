@@ -5,6 +5,8 @@ mod clearing;
 #[cfg(loom)]
 mod growing;
 #[cfg(loom)]
+mod leaving;
+#[cfg(loom)]
 mod lock;
 #[cfg(loom)]
 mod pinning;
@@ -13,7 +15,7 @@ mod reading;
 
 #[cfg(loom)]
 fn main() -> std::process::ExitCode {
-    let cases = [lock::CASES, reading::CASES, pinning::CASES, growing::CASES, clearing::CASES].concat();
+    let cases = [lock::CASES, reading::CASES, pinning::CASES, leaving::CASES, growing::CASES, clearing::CASES].concat();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     loom_tests::run(&cases, &wanted)
 }
