@@ -365,6 +365,7 @@ impl<H: Host> Map<H> {
         let state = State::from_word(from);
         match state.usage {
             // Owned first: two who release the same run would free what a third made of it.
+            // [loom: run]
             Use::Claimed if state.is_run => self.owner.is_some_and(|me| {
                 let ours = state.owned(Use::Reclaiming, me);
                 row.change(from, ours) && self.release_run(index, ours.to_word())

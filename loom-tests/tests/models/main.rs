@@ -12,10 +12,14 @@ mod lock;
 mod pinning;
 #[cfg(loom)]
 mod reading;
+#[cfg(loom)]
+mod runs;
 
 #[cfg(loom)]
 fn main() -> std::process::ExitCode {
-    let cases = [lock::CASES, reading::CASES, pinning::CASES, leaving::CASES, growing::CASES, clearing::CASES].concat();
+    let cases =
+        [lock::CASES, reading::CASES, pinning::CASES, leaving::CASES, runs::CASES, growing::CASES, clearing::CASES]
+            .concat();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     loom_tests::run(&cases, &wanted)
 }
