@@ -188,7 +188,7 @@ impl<H: Host> Map<H> {
         }
         // Relaxed: published by the write offset.
         self.region.word(offset).store(request.head.to_word(), Ordering::Relaxed);
-        // Release: a walker that sees the new offset sees the headers below it.
+        // Release: a walker that sees the new offset sees the headers below it. [loom: append]
         row.written().store(end, Ordering::Release);
         Room::Here(Place { segment, offset })
     }
