@@ -188,7 +188,7 @@ impl<H: Host> Map<H> {
         }
         // Relaxed: published by the write offset.
         self.region.word(offset).store(request.head.to_word(), Ordering::Relaxed);
-        // Release: a walker that sees the new offset sees the headers below it.
+        // Release: a walker that sees the new offset sees the headers below it. [loom: append]
         row.written().store(end, Ordering::Release);
         Room::Here(Place { segment, offset })
     }
@@ -224,7 +224,8 @@ impl<H: Host> Map<H> {
         self.seal_locked(lane);
         let row = self.row(fresh);
         row.reset(self.next_ticket());
-        // Relaxed: protected by the lane's lock. Named first, opened second.
+        // Relaxed, here and below: protected by the lane's lock. Named first, opened second.
+        row.progress().store(0, Ordering::Relaxed);
         self.lane_segment(lane).store(u64::from(fresh) + 1, Ordering::Relaxed);
         let open = State { usage: Use::Open, lane: lane as u8, queue: request.queue, is_run: false, who: 0 };
         row.change(State::FREE.owned(Use::Claimed, owner).to_word(), open);
@@ -278,7 +279,6 @@ impl<H: Host> Map<H> {
         // Release: as in `append_locked`.
         fence(Ordering::Release);
         // Relaxed: published by the state change.
-        row.progress().store(u64::from(length) << 32, Ordering::Relaxed);
         row.written().store(request.bytes, Ordering::Relaxed);
         self.region.word(self.geometry.segment_offset(head)).store(request.head.to_word(), Ordering::Relaxed);
         // Release: the pin is there before the run can be walked.

@@ -20,7 +20,7 @@
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::host::Host;
-use crate::sync::{AtomicU32, Ordering, spin_loop};
+use crate::sync::{AtomicU32, Ordering, fence, spin_loop};
 
 const WAITERS: u32 = 1 << 31;
 const RECOVERING: u32 = 1 << 30;
@@ -146,6 +146,10 @@ fn acquire_slow<H: Host>(word: &AtomicU32, me: Owner, host: &H, deadline: &Deadl
 /// Replaces a dead owner named by `current` by `me`. False if it lives, or if
 /// somebody was faster.
 pub fn take_over<H: Host>(word: &AtomicU32, current: u32, me: Owner, host: &H) -> bool {
+    // Acquire: `current` was loaded before the generation that it is compared with, or a
+    // newcomer's word meets its predecessor's generation. Pairs with the fence in
+    // `participant::begin`, between the generation and the newcomer's first lock. [loom: newcomer]
+    fence(Ordering::Acquire);
     let dead = match Owner::from_word(current) {
         // Held by this very process: a thread of ours, alive by definition.
         Some(owner) if owner == me => return false,

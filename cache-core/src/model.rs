@@ -24,8 +24,18 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, ProcessU32, yield_now};
 use crate::types::WriteOptions;
 use crate::write::Decision;
 
-const SEGMENT_SHIFT: u32 = 10;
-const SEGMENT_COUNT: u64 = 6;
+/// What a region is made of.
+#[derive(Clone, Copy)]
+struct Shape {
+    segment_shift: u32,
+    segment_count: u64,
+    /// With all counters, which a clean-up of a slot adds up.
+    is_whole: bool,
+}
+
+const ORDINARY: Shape = Shape { segment_shift: 10, segment_count: 6, is_whole: false };
+/// Two runs of two segments have room beside the reserve.
+const FOR_RUNS: Shape = Shape { segment_shift: 9, segment_count: 8, is_whole: false };
 /// Workers that have counters: no more threads than this run models at once.
 const WORKER_COUNT: u64 = 4;
 const ALIVE: u32 = 0;
@@ -37,8 +47,11 @@ const WAIT_NS: u64 = u64::MAX;
 /// The operating system of a model: processes die when told to, sleeps are yields.
 #[derive(Clone)]
 pub struct ModelHost {
+    /// The liveness locks of the slots: held while `ALIVE` or `RETIRING`.
     lives: Arc<Vec<AtomicU32>>,
     ticks: Arc<ProcessU32>,
+    /// Where the words of the slots are; without them there are no newcomers.
+    slots: Option<(Region, Geometry)>,
 }
 
 impl ModelHost {
@@ -47,7 +60,15 @@ impl ModelHost {
         ModelHost {
             lives: Arc::new((0..count).map(|_| AtomicU32::new(ALIVE)).collect()),
             ticks: Arc::new(ProcessU32::new(0)),
+            slots: None,
         }
+    }
+
+    /// Takes the liveness lock of slot `index`; false if somebody holds it.
+    fn take(&self, index: u32, to: u32) -> bool {
+        // AcqRel: a system call that takes a lock.
+        let life = &self.lives[index as usize];
+        life.compare_exchange(DEAD, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// The process behind slot `index` is gone. Everything it did happened before.
@@ -70,17 +91,22 @@ impl Host for ModelHost {
     }
     fn futex_wake(&self, _word: &AtomicU32, _count: u32) {}
     fn is_dead(&self, owner: Owner) -> bool {
-        // Acquire: as a system call that learns of a death.
-        self.lives[owner.index() as usize].load(Ordering::Acquire) != ALIVE
+        // AcqRel, and never an old value: a system call that looks at a lock.
+        let is_free = || self.lives[owner.index() as usize].fetch_add(0, Ordering::AcqRel) == DEAD;
+        match &self.slots {
+            Some((region, geometry)) => participant::is_gone(region, geometry, owner, is_free),
+            None => is_free(),
+        }
     }
     fn retire(&self, index: u32, clean: &mut dyn FnMut()) -> bool {
-        let life = &self.lives[index as usize];
-        // AcqRel: the liveness lock of the slot.
-        if life.compare_exchange(DEAD, RETIRING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if !self.take(index, RETIRING) {
             return false;
         }
-        clean();
-        life.store(DEAD, Ordering::Release);
+        match &self.slots {
+            Some((region, geometry)) => participant::retire(region, geometry, index, clean),
+            None => clean(),
+        }
+        self.kill(index);
         true
     }
     fn back(&self, _offset: u64, _bytes: u64) -> Result<()> {
@@ -97,6 +123,7 @@ pub fn release_for_the_dead(word: &AtomicU32, dead: Owner, host: &ModelHost) {
 }
 
 /// A region: one stripe, two buckets a block, six segments of 1 KiB.
+#[derive(Clone)]
 pub struct World {
     region: Region,
     geometry: Geometry,
@@ -106,20 +133,39 @@ pub struct World {
 impl World {
     /// An empty region for `processes` processes. Called inside `loom::model`.
     pub fn new(processes: u32) -> World {
+        World::of(ORDINARY, processes)
+    }
+
+    /// The same, in whose slots newcomers can be.
+    pub fn for_newcomers(processes: u32) -> World {
+        World::of(Shape { is_whole: true, ..ORDINARY }, processes)
+    }
+
+    /// The same with eight segments of 512 bytes: runs of two have room.
+    pub fn for_runs(processes: u32) -> World {
+        World::of(FOR_RUNS, processes)
+    }
+
+    fn of(shape: Shape, processes: u32) -> World {
+        let (shift, count) = (shape.segment_shift, shape.segment_count);
         let build = |bytes: u64| {
-            Geometry::build(bytes, SEGMENT_SHIFT, 1, processes, 1, (0, 0, 0), Mode::Evict, 42).expect("a geometry")
+            Geometry::build(bytes, shift, 1, processes, 1, (0, 0, 0), Mode::Evict, 42).expect("a geometry")
         };
         let fixed = build(1 << 16).table_offset;
-        let bytes =
-            (fixed + 64 * SEGMENT_COUNT).next_multiple_of(1 << SEGMENT_SHIFT) + (SEGMENT_COUNT << SEGMENT_SHIFT);
+        let bytes = (fixed + 64 * count).next_multiple_of(1 << shift) + (count << shift);
         let geometry = build(bytes);
-        assert_eq!(u64::from(geometry.segment_count), SEGMENT_COUNT);
+        assert_eq!(u64::from(geometry.segment_count), count);
         // Every word costs each execution some time: only those that are used.
         let area = |offset: u64, bytes: u64| offset..offset + bytes;
-        let mut areas = vec![area(geometry.control_offset, control::FOLDED)];
+        let control_bytes = if shape.is_whole { control::BYTES } else { control::FOLDED };
+        let mut areas = vec![area(geometry.control_offset, control_bytes)];
         areas.extend((0..lane::COUNT).map(|index| area(geometry.lane_offset(index) + lane::SEGMENT, 8)));
         for index in 0..processes {
             let slot = geometry.participant_offset(index);
+            if shape.is_whole {
+                areas.push(area(slot, slot_at::BYTES));
+                continue;
+            }
             areas.push(area(slot, slot_at::WORKERS + slot_at::WORKER_BYTES * WORKER_COUNT));
             let idle = WORKER_COUNT..u64::from(slot_at::WORKER_COUNT);
             let pins =
@@ -132,13 +178,38 @@ impl World {
             .map(|index| geometry.lane_offset(index) + lane::LOCK)
             .chain([geometry.stripe_offset(0) + stripe::LOCK])
             .collect();
-        World { region: Region::for_model(&areas, &locks), geometry, host: ModelHost::new(processes) }
+        let region = Region::for_model(&areas, &locks);
+        let host = ModelHost { slots: Some((region.clone(), geometry.clone())), ..ModelHost::new(processes) };
+        World { region, geometry, host }
+    }
+
+    fn map(&self, owner: Option<Owner>) -> Map<ModelHost> {
+        Map::new(self.region.clone(), self.geometry.clone(), owner, self.host.clone())
     }
 
     /// Attaches as participant `index`.
     pub fn attach(&self, index: u32) -> Process {
         let owner = participant::begin(&self.region, &self.geometry, index, 1, 0, 0);
-        Process { map: Map::new(self.region.clone(), self.geometry.clone(), Some(owner), self.host.clone()), owner }
+        Process { map: self.map(Some(owner)), owner }
+    }
+
+    /// Attaches in slot `index`, whose participant died, with all that a newcomer does.
+    /// `None` if somebody holds its liveness lock.
+    pub fn attach_anew(&self, index: u32) -> Option<Process> {
+        if !self.host.take(index, ALIVE) {
+            return None;
+        }
+        let was_occupied = participant::occupied(&self.region, &self.geometry, index);
+        let process = self.attach(index);
+        if was_occupied {
+            process.map.clean_slot(index, Some(process.owner));
+        }
+        Some(process)
+    }
+
+    /// An attachment without a slot, which pins nothing.
+    pub fn attach_read_only(&self) -> Map<ModelHost> {
+        self.map(None)
     }
 
     /// The region's words.
@@ -332,6 +403,43 @@ impl Process {
         let numbers = hash.buckets(self.map.geometry.bucket_shift);
         let meet = |number| self.map.meet(path.entry.offset(), path.entry.depth(), hash.tag(), number);
         numbers.into_iter().filter_map(meet).map(|met| self.map.region.offset_of(met.bucket.counter())).collect()
+    }
+
+    /// The items below the write offset of `segment` as a walk meets them (offset, header
+    /// word, bytes to the next), and where the walk ended.
+    pub fn walk(&self, segment: u32) -> (Vec<(u64, u64, u64)>, u64) {
+        let mut met = Vec::new();
+        let walked = self.map.walk_items(segment, 0, &mut |offset, head, step| {
+            met.push((offset, head.to_word(), step));
+            true
+        });
+        (met, self.map.geometry.segment_offset(segment) + walked.at)
+    }
+
+    /// How far `segment` was walked; of a run's head, its length.
+    pub fn progress(&self, segment: u32) -> &AtomicU64 {
+        self.map.row(segment).progress()
+    }
+
+    /// Bytes written to `segment`.
+    pub fn written(&self, segment: u32) -> &AtomicU64 {
+        self.map.row(segment).written()
+    }
+
+    /// Gives back what dead owners have in hand.
+    pub fn release_the_dead(&self) -> bool {
+        self.map.release_the_dead()
+    }
+
+    /// Claims `length` consecutive segments and makes them a run; its head.
+    pub fn obtain_run(&self, length: u32) -> u32 {
+        let (worker, owner) = self.map.enter(&Self::deadline()).expect("a participant");
+        self.map.obtain_run(&worker, length, owner, &Self::deadline()).expect("a window")
+    }
+
+    /// Parts of runs whose head is no run become free. Returns how many.
+    pub fn release_stray_parts(&self) -> u32 {
+        self.map.release_stray_parts()
     }
 
     /// The state word of `segment`.

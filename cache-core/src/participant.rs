@@ -24,7 +24,7 @@ use crate::sync::{AtomicU64, Ordering, ProcessU32, fence};
 /// Generation of slot `index`: changes with each participant that takes it.
 pub fn generation(region: &Region, geometry: &Geometry, index: u32) -> u64 {
     // Acquire: a newcomer publishes its generation before it does anything else; pairs
-    // with the Release in `begin`.
+    // with the Release in `begin`. [loom: newcomer]
     region.word(geometry.participant_offset(index) + at::GENERATION).load(Ordering::Acquire)
 }
 
@@ -46,7 +46,7 @@ pub fn begin(region: &Region, geometry: &Geometry, index: u32, pid: u32, start_t
     let slot = geometry.participant_offset(index);
     let generation = generation(region, geometry, index).wrapping_add(1);
     // Release: whoever sees the new generation knows that words of the old one are
-    // those of the dead. Pairs with the Acquire in `generation`.
+    // those of the dead. Pairs with the Acquire in `generation`. [loom: newcomer]
     region.word(slot + at::GENERATION).store(generation, Ordering::Release);
     // Relaxed: hints for people.
     region.word(slot + at::PID).store(u64::from(pid), Ordering::Relaxed);
@@ -55,8 +55,10 @@ pub fn begin(region: &Region, geometry: &Geometry, index: u32, pid: u32, start_t
     // Release, then the high-water mark: a scan that sees the mark sees the slot.
     region.word(slot + at::OCCUPIED).store(1, Ordering::Release);
     // AcqRel: only ever raised. A reclaimer reads it after a fence that follows its
-    // claim; our first pin comes after ours.
+    // claim; our first pin comes after ours. [loom: retire]
     region.word(geometry.control_offset + control::PARTICIPANT_HIGH).fetch_max(u64::from(index) + 1, Ordering::AcqRel);
+    // SeqCst: as just said; and the generation before our first lock, whose word is published
+    // by no store of ours. Pairs with the fence in `lock::take_over`. [loom: newcomer]
     fence(Ordering::SeqCst);
     Owner::new(index, generation)
 }
@@ -66,6 +68,25 @@ pub fn begin(region: &Region, geometry: &Geometry, index: u32, pid: u32, start_t
 pub fn end(region: &Region, geometry: &Geometry, index: u32) {
     // Release: whoever sees 0 sees the cleared pins.
     region.word(geometry.participant_offset(index) + at::OCCUPIED).store(0, Ordering::Release);
+}
+
+/// True if `owner` is gone: its slot has another generation, or nobody holds the slot's
+/// liveness lock, which `is_free` asks. The caller loaded the word that names `owner` before.
+pub fn is_gone(region: &Region, geometry: &Geometry, owner: Owner, is_free: impl FnOnce() -> bool) -> bool {
+    let index = owner.index();
+    // The generation first, the lock second: if this generation is still there and the lock
+    // is free, then it is this generation's process that let go of it. A newcomer that took
+    // the lock and has not yet written its generation looks alive.
+    index >= geometry.participant_count || !owner.is_generation(generation(region, geometry, index)) || is_free()
+}
+
+/// Cleans slot `index` with `clean` if somebody died in it. The caller holds the liveness
+/// lock, so that no newcomer is in it. [loom: retire]
+pub fn retire(region: &Region, geometry: &Geometry, index: u32, clean: &mut dyn FnMut()) {
+    if occupied(region, geometry, index) {
+        clean();
+        end(region, geometry, index);
+    }
 }
 
 /// Number of slots that were ever used.
@@ -85,7 +106,7 @@ pub fn copy_read_pins(region: &Region, geometry: &Geometry, from: u32, to: u32) 
         region.word(geometry.participant_offset(to) + offset).store(pin, Ordering::Release);
     }
     // The copies are visible before the count: a scan that read `to` too early sees
-    // another count and runs again.
+    // another count and runs again. [loom: handover]
     fence(Ordering::SeqCst);
     region.word(geometry.control_offset + control::HANDOVER_COUNT).fetch_add(1, Ordering::AcqRel);
 }
@@ -111,6 +132,7 @@ pub(crate) fn pinned_by(region: &Region, geometry: &Geometry, segment: u32, whic
     let handovers = region.word(geometry.control_offset + control::HANDOVER_COUNT);
     for _ in 0..SCANS_MAX {
         // Acquire, before and after: a hand-over that moved a pin past the scan is noticed.
+        // [loom: handover]
         let before = handovers.load(Ordering::Acquire);
         for index in 0..high(region, geometry) {
             if !occupied(region, geometry, index) {

@@ -343,7 +343,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Segments in the hands of the dead are given back. True if one was.
-    fn release_the_dead(&self) -> bool {
+    pub(crate) fn release_the_dead(&self) -> bool {
         let mut released = false;
         for index in 0..self.geometry.segment_count {
             let from = self.row(index).state_word();
@@ -363,6 +363,7 @@ impl<H: Host> Map<H> {
         let state = State::from_word(from);
         match state.usage {
             // Owned first: two who release the same run would free what a third made of it.
+            // [loom: run]
             Use::Claimed if state.is_run => self.owner.is_some_and(|me| {
                 let ours = state.owned(Use::Reclaiming, me);
                 row.change(from, ours) && self.release_run(index, ours.to_word())

@@ -166,7 +166,7 @@ impl<H: Host> Map<H> {
             // Relaxed: a hint.
             self.free_hint().fetch_sub(1, Ordering::Relaxed);
         }
-        // The head first, with its length, then the parts that name it.
+        // The head first, with its length, then the parts that name it. [loom: run]
         let head = self.row(first);
         // Relaxed: published by the state change.
         head.progress().store(u64::from(length) << 32, Ordering::Relaxed);
@@ -183,7 +183,7 @@ impl<H: Host> Map<H> {
         let row = self.row(head);
         // Bounded: the length is not trusted.
         let length = row.run_length().min(u64::from(self.geometry.segment_count - head)) as u32;
-        // AcqRel: readers that still copy compare it.
+        // AcqRel: readers that still copy compare it. [loom: run]
         row.sequence().fetch_add(1, Ordering::AcqRel);
         let part = State { usage: Use::RunPart, who: head, ..State::FREE }.to_word();
         for index in head + 1..head + length {
@@ -197,20 +197,22 @@ impl<H: Host> Map<H> {
     pub(crate) fn release_stray_parts(&self) -> u32 {
         let mut released = 0;
         for index in 0..self.geometry.segment_count {
-            let from = self.row(index).state_word();
-            let state = State::from_word(from);
+            let state = self.row(index).state();
             if state.usage != Use::RunPart {
                 continue;
             }
-            let head = state.who;
-            let belongs = head < index && {
-                let row = self.row(head);
-                let head_state = row.state();
-                head_state.is_run
-                    && head_state.usage != Use::Free
-                    && u64::from(index) < u64::from(head) + row.run_length()
-            };
-            if !belongs && self.free_segment(index, from) {
+            // Acquire: before the part's word. A run ends part by part, then its head's sequence
+            // moves, then its head is no run. So if the sequence is still the same once the head
+            // is none, the word names no part of a run that ended meanwhile, in whose place
+            // another one may have been made. [loom: run]
+            let sequence = || (state.who < index).then(|| self.row(state.who).sequence().load(Ordering::Acquire));
+            let before = sequence();
+            let from = self.row(index).state_word();
+            if State::from_word(from) == state
+                && !self.is_part(index, state.who)
+                && sequence() == before
+                && self.free_segment(index, from)
+            {
                 released += 1;
             }
         }

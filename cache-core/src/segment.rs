@@ -234,11 +234,11 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Makes the row that of an empty segment. Only its owner calls this.
+    /// Makes the row that of an empty segment. Only its owner calls this. Of a run the
+    /// length stays: whoever meets a part asks for it at any time. [loom: run]
     pub fn reset(self, ticket: u64) {
         // Relaxed: the state change that follows publishes them.
         self.written().store(0, Ordering::Relaxed);
-        self.progress().store(0, Ordering::Relaxed);
         self.live().store(0, Ordering::Relaxed);
         self.sweep_due_ms().store(u64::MAX, Ordering::Relaxed);
         self.latest_expiry_ms().store(0, Ordering::Relaxed);

@@ -336,6 +336,7 @@ impl<H: Host> Victim<'_, H> {
         // again. One of the two sees the other. [loom: pin]
         fence(Ordering::SeqCst);
         let mut pinner = participant::pinned_by(&map.region, &map.geometry, self.index, Pins::Read);
+        // Who pins beside the retirement of the dead is found by another scan. [loom: retire]
         if let Some(slot) = pinner
             && map.retire_if_dead(slot)
         {

@@ -29,7 +29,7 @@ impl<H: Host> Map<H> {
         let start = self.geometry.segment_offset(index);
         // A run holds one item, so that its walk is one step whatever its length.
         let room = if row.state().is_run { u64::from(u32::MAX) } else { self.geometry.segment_bytes() };
-        // Acquire: pairs with the Release of the append. Bounded: not trusted.
+        // Acquire: pairs with the Release of the append. Bounded: not trusted. [loom: append]
         let written = row.written().load(Ordering::Acquire).min(room);
         while at + 8 <= written {
             if !self.is_readable(start + at, 8) {

@@ -171,19 +171,10 @@ impl Host for Os {
 
     fn is_dead(&self, owner: Owner) -> bool {
         let index = owner.index();
-        if index >= self.geometry.participant_count {
-            return true;
-        }
-        // The generation first, the byte second: if this generation is still there and
-        // the byte is free, then it is this generation's process that let go of it. A
-        // newcomer that took the byte and has not yet written its generation looks alive.
-        if !owner.is_generation(participant::generation(&self.region(), &self.geometry, index)) {
-            return true;
-        }
-        if self.index == Some(index) {
-            return false;
-        }
-        self.file.with_fd(|fd| liveness::is_free(fd, self.byte(index), 1)).flatten().unwrap_or(false)
+        participant::is_gone(&self.region(), &self.geometry, owner, || {
+            self.index != Some(index)
+                && self.file.with_fd(|fd| liveness::is_free(fd, self.byte(index), 1)).flatten().unwrap_or(false)
+        })
     }
 
     fn retire(&self, index: u32, clean: &mut dyn FnMut()) -> bool {
@@ -192,10 +183,7 @@ impl Host for Os {
         }
         let held = LifeLock::acquire_first(&self.file, std::iter::once(self.byte(index)));
         let Ok(Some((_, life))) = held else { return false };
-        if participant::occupied(&self.region(), &self.geometry, index) {
-            clean();
-            participant::end(&self.region(), &self.geometry, index);
-        }
+        participant::retire(&self.region(), &self.geometry, index, clean);
         drop(life);
         true
     }

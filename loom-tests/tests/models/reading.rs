@@ -15,6 +15,8 @@ use loom_tests::{Case, check, model, twin};
 pub const CASES: &[Case] = &[
     model("publish", 2, || overwrite_and_reuse(|reader, _| Some(reader.get(KEY)))),
     model("publish.general", 2, || overwrite_and_reuse(|reader, _| Some(reader.lookup(KEY)))),
+    model("publish.writer_first", 1, || reuse_and_overtake(|reader, _| Some(reader.get(KEY)))),
+    model("publish.writer_first_general", 1, || reuse_and_overtake(|reader, _| Some(reader.lookup(KEY)))),
     model("publish.by_hand", 2, || overwrite_and_reuse(|reader, at| read(reader, at, Order::SlotThenCounter))),
     twin("publish: the counter, then the slot", 2, || {
         overwrite_and_reuse(|reader, at| read(reader, at, Order::CounterThenSlot));
@@ -72,16 +74,37 @@ fn overwrite_and_reuse(read: Read) {
     let told = Arc::new(AtomicU64::new(1));
     let tells = told.clone();
     let writing = thread::spawn(move || {
-        writer.set(KEY, &value(2));
-        tells.store(2, Ordering::Release);
-        check(writer.reclaim(at.segment, false), || "a dead segment was not freed".into());
-        writer.seal();
-        writer.set(KEY, &value(3));
+        write_both(&writer, at, &tells);
         writer
     });
     let least = told.load(Ordering::Acquire);
     judge(read(&reader, at), least as u8);
-    let writer = writing.join().expect("its end");
+    end(&writing.join().expect("its end"), &reader, at);
+}
+
+/// The same, with an execution that begins with the writer instead of the reader.
+fn reuse_and_overtake(read: Read) {
+    let (_world, writer, reader, at) = world();
+    let told = Arc::new(AtomicU64::new(1));
+    let tells = told.clone();
+    let reading = thread::spawn(move || {
+        let least = told.load(Ordering::Acquire);
+        judge(read(&reader, at), least as u8);
+        reader
+    });
+    write_both(&writer, at, &tells);
+    end(&writer, &reading.join().expect("its end"), at);
+}
+
+fn write_both(writer: &Process, at: Linked, tells: &AtomicU64) {
+    writer.set(KEY, &value(2));
+    tells.store(2, Ordering::Release);
+    check(writer.reclaim(at.segment, false), || "a dead segment was not freed".into());
+    writer.seal();
+    writer.set(KEY, &value(3));
+}
+
+fn end(writer: &Process, reader: &Process, at: Linked) {
     let place = writer.find(KEY).map(|now| now.offset);
     check(place == Some(at.offset), || format!("the place is not reused: {place:?}, not {}", at.offset));
     judge(Some(reader.get(KEY)), 3);
