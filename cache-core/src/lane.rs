@@ -278,7 +278,6 @@ impl<H: Host> Map<H> {
         // Release: as in `append_locked`.
         fence(Ordering::Release);
         // Relaxed: published by the state change.
-        row.progress().store(u64::from(length) << 32, Ordering::Relaxed);
         row.written().store(request.bytes, Ordering::Relaxed);
         self.region.word(self.geometry.segment_offset(head)).store(request.head.to_word(), Ordering::Relaxed);
         // Release: the pin is there before the run can be walked.

@@ -234,11 +234,11 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Makes the row that of an empty segment. Only its owner calls this.
+    /// Makes the row that of an empty segment, but for its progress, which says how long a run
+    /// is: its parts would be strays without it. Only its owner calls this.
     pub fn reset(self, ticket: u64) {
         // Relaxed: the state change that follows publishes them.
         self.written().store(0, Ordering::Relaxed);
-        self.progress().store(0, Ordering::Relaxed);
         self.live().store(0, Ordering::Relaxed);
         self.sweep_due_ms().store(u64::MAX, Ordering::Relaxed);
         self.latest_expiry_ms().store(0, Ordering::Relaxed);
