@@ -315,8 +315,8 @@ pub fn all() -> Vec<Scenario> {
         scenario!("set_new", NoEvict, fill_some, |cache, _| put(cache, b"fresh", &value(1, 100))),
         scenario!("set_first", NoEvict, |_| (), |cache, _| put(cache, b"fresh", &value(1, 100))),
         scenario!("set_overwrite", NoEvict, fill_some, |cache, _| put(cache, &key(7), &value(1, 300))),
-        scenario!("set_run", NoEvict, fill_some, |cache, _| put(cache, b"run", &value(3, 30_000))),
-        scenario!("set_run_overwrite", NoEvict, fill_some, |cache, _| put(cache, b"large", &value(3, 30_000))),
+        scenario!("set_run", NoEvict, fill_some, |cache, _| put(cache, b"run", &value(3, 9_000))),
+        scenario!("set_run_overwrite", NoEvict, fill_some, |cache, _| put(cache, b"large", &value(3, 9_000))),
         scenario!("set_evicting", Evict, fill_full, |cache, number| set(cache, 10_000 + number, 200), |effect| effect
             .after
             .evictions
