@@ -32,7 +32,7 @@ chaos: ## kills processes at random while they use regions; SECONDS=n for how lo
 	@.ci/with-tools cargo test --locked --release --package cache-shm --test chaos -- \
 		--seconds $(SECONDS) --cycles 10000 --samples 100 $(if $(SEED),--seed $(SEED))
 
-crash-sweep: ## a death after every instruction of every operation, recovered and checked (about half an hour)
+crash-sweep: ## a death after every instruction of every operation, recovered and checked (about an hour)
 	@.ci/with-tools cargo test --release --package cache-shm --test sweep -- --all
 
 wheel: ## the Python package, built from the tree and installed into .venv

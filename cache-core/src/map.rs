@@ -412,7 +412,6 @@ impl<H: Host> Map<H> {
                 self.release_segment_of(segment, from);
             }
         }
-        self.release_stray_parts();
         self.release_blocks_of(index, keep);
     }
 }

@@ -272,10 +272,11 @@ fn take_seat() -> u32 {
     worker
 }
 
-/// In a forked child: the seats of the parent's other threads are free again.
+/// In a forked child: the seats of the parent's other threads are free again. For the
+/// thread that was forked, before any other of the child has a seat.
 pub fn after_fork_in_child() {
     let mine = WORKER.get();
-    // Relaxed: a forked child has one thread.
+    // Relaxed: no other thread has a seat.
     TAKEN.store(if mine < SHARED { 1 << mine } else { 0 }, Ordering::Relaxed);
 }
 

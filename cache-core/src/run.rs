@@ -2,7 +2,7 @@
 //!
 //! Owns: finding a window, emptying the cheapest one where none is free, and giving a
 //! run back. The head names the length before its parts name the head, and the parts are
-//! freed before the head, so that a scan can tell a part of a run from a stray.
+//! freed before the head, so that no death leaves a part without a run.
 
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -192,8 +192,9 @@ impl<H: Host> Map<H> {
         self.free_segment(head, from)
     }
 
-    /// Parts of runs whose head is no run, left by a death between two steps, become
-    /// free. Returns how many.
+    /// Parts of runs whose head is no run become free. Returns how many. No death leaves
+    /// such parts, only damage; so only a repair looks for them, and no other process can
+    /// take the parts of a run in the making for strays.
     pub(crate) fn release_stray_parts(&self) -> u32 {
         let mut released = 0;
         for index in 0..self.geometry.segment_count {

@@ -234,8 +234,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Makes the row that of an empty segment. Only its owner calls this. Of a run the
-    /// length stays: whoever meets a part asks for it at any time. [loom: run]
+    /// Makes the row that of an empty segment, but for its progress, which says how long a run
+    /// is: its parts would be strays without it. Only its owner calls this. [loom: run]
     pub fn reset(self, ticket: u64) {
         // Relaxed: the state change that follows publishes them.
         self.written().store(0, Ordering::Relaxed);

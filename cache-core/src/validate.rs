@@ -286,7 +286,13 @@ impl<H: Host> Map<H> {
                         });
                     }
                 }
-                Use::Sealed | Use::Condemned if state.is_run && !self.is_whole_run(index, written) && is_still() => {
+                // A death may have cut its freeing in two, which begins when nothing names it any more.
+                Use::Sealed | Use::Condemned
+                    if state.is_run
+                        && self.is_linked_run(index)
+                        && !self.is_whole_run(index, written)
+                        && is_still() =>
+                {
                     report.problem(|| format!("segment {index}: its run is not as long as its item"));
                 }
                 Use::Open => {
@@ -324,6 +330,13 @@ impl<H: Host> Map<H> {
             let state = row.state();
             state.is_run && state.usage != Use::Free && u64::from(index - head) < row.run_length()
         }
+    }
+
+    /// True if a slot names the item of the run of `index`.
+    fn is_linked_run(&self, index: u32) -> bool {
+        let offset = self.geometry.segment_offset(index);
+        let identity = self.read_identity(offset, &mut Vec::new());
+        identity.is_some_and(|(hash, _)| self.find_place(hash, offset).is_some())
     }
 
     /// True if the run of `index` has as many parts as its item of `written` bytes needs.

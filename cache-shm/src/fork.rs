@@ -174,8 +174,11 @@ pub(crate) fn enter() -> Result<Entered> {
     // Relaxed, here and below: ordered by the process lock.
     if page.epoch.load(Ordering::Relaxed) == 0 {
         let epoch = LAST_EPOCH.load(Ordering::Relaxed) + 1;
-        if epoch > 1 && SEATS_RESET_EPOCH.load(Ordering::Relaxed) != epoch {
-            // A raw clone ran no handlers.
+        let was_reset = SEATS_RESET_EPOCH.load(Ordering::Relaxed) == epoch;
+        // A raw clone ran no handlers. Only the thread that was cloned knows which seat is
+        // taken. If another is here first, those of the parent's threads stay taken: better
+        // a seat that nobody has than one that two threads have.
+        if epoch > 1 && !was_reset && rustix::thread::gettid() == rustix::process::getpid() {
             cache_core::participant::after_fork_in_child();
         }
         // The parent's state, if there is one, is kept as it is: its threads may have

@@ -89,7 +89,8 @@ pub(crate) fn unpin(attachment: &Arc<Attachment>, pinned: PinnedValue) {
         return;
     }
     let Viewed { attachment, inherited, .. } = list.swap_remove(at);
-    if let Some((index, life)) = inherited {
+    // After a raw clone it is the parent's, as if there were nothing to hand over to.
+    if let Some((index, life)) = inherited.filter(|(_, life)| life.is_ours()) {
         // The slot is ours (we hold its lock) though the attachment is the parent's.
         attachment.map().clean_slot(index, None);
         let os = attachment.os();

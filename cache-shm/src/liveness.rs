@@ -35,7 +35,7 @@ pub(crate) const MAKER_BYTE: u64 = 0;
 #[derive(Debug)]
 pub(crate) struct LifeLock {
     /// Keeps the private description open. Unmapped on drop, which ends the lock.
-    _page: Mapping,
+    page: Mapping,
 }
 
 impl LifeLock {
@@ -77,7 +77,13 @@ impl LifeLock {
     /// `Io` when the page cannot be mapped; the lock is gone then.
     pub(crate) fn from_locked(fd: OwnedFd, path: &Path) -> Result<LifeLock> {
         let page = Mapping::not_inherited(&fd, rustix::param::page_size() as u64, path)?;
-        Ok(LifeLock { _page: page })
+        Ok(LifeLock { page })
+    }
+
+    /// True in the process that took it; false in a child that was cloned without handlers
+    /// and has a copy of the value, but not of the lock.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.page.is_ours()
     }
 }
 

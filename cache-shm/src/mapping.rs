@@ -52,6 +52,11 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// True in the process that mapped it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.epoch == fork::epoch()
+    }
+
     /// The mapped memory as the engine sees it.
     ///
     /// # Safety
@@ -77,7 +82,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if self.epoch == fork::epoch() {
+        if self.is_ours() {
             // SAFETY: S2, S1. Mapped by this process in `new`, and the last user is gone.
             let unmapped = unsafe { rustix::mm::munmap(self.base.cast(), self.bytes) };
             debug_assert!(unmapped.is_ok(), "{unmapped:?}");

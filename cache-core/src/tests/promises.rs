@@ -1,6 +1,7 @@
 //! What the engine promises of space, growth and eviction, on small regions.
 
 use super::Random;
+use crate::deadline::Deadline;
 use crate::testing::{Bench, TestHost};
 use crate::{Error, Map, Mode, NEVER, WriteOptions};
 
@@ -518,4 +519,21 @@ fn a_segment_half_swept_is_emptied_from_its_start_when_a_run_wants_it() {
     }
     let report = map.validate();
     assert!(report.is_clean(), "{:?}", report.problems);
+}
+
+/// The row of a run's head was emptied with the run's length in it. Whoever cleaned up after
+/// somebody at that moment took the parts for strays, and freed them under the writer.
+#[test]
+fn a_run_in_the_making_keeps_its_parts_while_others_leave() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let deadline = Deadline::new(0);
+    let (worker, owner) = map.enter(&deadline).unwrap();
+    let head = map.obtain_run(&worker, 3, owner, &deadline).unwrap();
+    let part = map.row(head + 2).state_word();
+    map.row(head).reset(map.next_ticket());
+    other.clean_slot(1, None);
+    assert_eq!(other.release_stray_parts(), 0);
+    assert_eq!(map.row(head + 2).state_word(), part);
 }

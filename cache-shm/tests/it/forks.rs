@@ -1,11 +1,14 @@
 //! Handles work in forked children, and children release nothing of their parent's.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cache_core::layout::participant;
+use cache_core::stats::Counter;
 use cache_shm::{Builder, Cache, Error};
 
-use crate::support::{Dir, Peer, Raw, fork, join, listen, say};
+use crate::support::{Dir, Peer, Raw, clone, fork, join, listen, say};
 
 /// Role: forks while other threads are inside operations.
 pub fn threads_and_forks(region: Builder) {
@@ -112,6 +115,67 @@ pub fn viewing_children(region: Builder) {
     listen();
 }
 
+/// Role: a forked child whose own child, cloned without handlers, drops its view.
+pub fn cloned_view(region: Builder) {
+    let cache = region.open().unwrap();
+    let mut view = cache.view(b"viewed").unwrap();
+    join(fork(|| {
+        let pins = || cache.stats().unwrap().pins;
+        assert_eq!(pins(), 2, "one of the parent, one that the child inherited");
+        join(clone(|| drop(view.take())));
+        assert_eq!(pins(), 2, "the child's pin is not its own child's to end");
+        drop(view.take());
+        assert_eq!(pins(), 1);
+    }));
+    say("done");
+    listen();
+}
+
+/// Role: among threads with seats, a clone without handlers, in which a new thread is the
+/// first to use the handle.
+pub fn cloned_among_threads(region: Builder) {
+    let cache = region.open().unwrap();
+    let raw = Raw::open(&cache.path().unwrap());
+    let workers_of = |owner: cache_core::lock::Owner| {
+        let workers = raw.geometry.participant_offset(owner.index()) + participant::WORKERS;
+        let sets = participant::WORKER_COUNTERS + 8 * Counter::Sets as u64;
+        let counts = (0..u64::from(participant::WORKER_COUNT)).map(|worker| {
+            raw.region().word(workers + participant::WORKER_BYTES * worker + sets).load(Ordering::Relaxed)
+        });
+        counts.filter(|count| *count != 0).collect::<Vec<_>>()
+    };
+    cache.set(b"k", b"cloning").unwrap();
+    let (seated, cloned) = (Barrier::new(4), Barrier::new(4));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                cache.set(b"k", b"other").unwrap();
+                seated.wait();
+                cloned.wait();
+            });
+        }
+        seated.wait();
+        join(clone(|| {
+            let (first, last) = (Barrier::new(2), Barrier::new(2));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    cache.set(b"k", b"new").unwrap();
+                    first.wait();
+                    last.wait();
+                });
+                first.wait();
+                cache.set(b"k", b"cloned").unwrap();
+                last.wait();
+            });
+            let owner = cache.map().unwrap().owner().unwrap();
+            assert_eq!(workers_of(owner), [1, 1], "two threads, each with a seat of its own");
+        }));
+        cloned.wait();
+    });
+    say("done");
+    listen();
+}
+
 /// Role: a private region, shared with children of children.
 pub fn private() {
     let cache = Cache::builder(None).size(1 << 20).open_or_create().unwrap();
@@ -185,18 +249,36 @@ fn a_child_forked_without_handlers_attaches_anew() {
     let cache = dir.region("a").size(1 << 20).create().unwrap();
     let parent = cache.map().unwrap().owner().unwrap();
     cache.set(b"k", b"v").unwrap();
-    // SAFETY: as fork(2), but past the C library: only system calls and atomics follow,
-    // and the allocator of a process in which no other thread allocates now.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
-    assert!(pid >= 0);
-    if pid == 0 {
-        let attached = cache.map().is_ok_and(|map| map.owner() != Some(parent));
-        let works = cache.get(b"k").is_ok_and(|value| value.is_some()) && cache.set(b"k", b"w").is_ok();
-        // SAFETY: leaves at once.
-        unsafe { libc::_exit(i32::from(!(attached && works))) };
-    }
-    join(pid);
+    join(clone(|| {
+        assert_ne!(cache.map().unwrap().owner(), Some(parent));
+        assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+        cache.set(b"k", b"w").unwrap();
+    }));
     assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"w"[..]));
+}
+
+/// A thread of the cloned child that came before the cloned one took that one's seat: two
+/// threads then wrote one pin.
+#[test]
+fn a_child_cloned_among_threads_gives_no_seat_twice() {
+    let dir = Dir::new();
+    let _cache = dir.region("a").size(1 << 20).create().unwrap();
+    let mut peer = Peer::start("cloned_among_threads", &dir, "a");
+    assert_eq!(peer.hear(), "done");
+    peer.finish();
+}
+
+/// The child's child took the slot that holds the child's inherited pins for its own, and
+/// cleared it.
+#[test]
+fn a_child_cloned_without_handlers_ends_no_pin_of_its_parent() {
+    let dir = Dir::new();
+    let cache = dir.region("a").size(4 << 20).create().unwrap();
+    cache.set(b"viewed", &[5; 100_000]).unwrap();
+    let mut peer = Peer::start("cloned_view", &dir, "a");
+    assert_eq!(peer.hear(), "done");
+    peer.finish();
+    assert!(cache.validate().unwrap().is_clean());
 }
 
 #[test]

@@ -134,6 +134,17 @@ pub fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: the child runs `body` and leaves; the C library makes its allocator usable
     // in the child of a threaded process.
     let pid = unsafe { libc::fork() };
+    run_in_child(pid, body)
+}
+
+/// As [`fork`], but past the C library and its handlers. No other thread allocates now.
+pub fn clone(body: impl FnOnce()) -> i32 {
+    // SAFETY: as above.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
+    run_in_child(pid, body)
+}
+
+fn run_in_child(pid: i32, body: impl FnOnce()) -> i32 {
     assert!(pid >= 0);
     if pid == 0 {
         // SAFETY: plain system calls.
@@ -197,6 +208,8 @@ fn peer() {
         "increment" => crate::consistency::increment(region("sum")),
         "exchange" => crate::consistency::exchange(region("sum")),
         "threads_and_forks" => crate::forks::threads_and_forks(region(&argument)),
+        "cloned_view" => crate::forks::cloned_view(region(&argument)),
+        "cloned_among_threads" => crate::forks::cloned_among_threads(region(&argument)),
         "forked_handle" => crate::forks::forked_handle(region(&argument)),
         "viewing_children" => crate::forks::viewing_children(region(&argument)),
         "private" => crate::forks::private(),

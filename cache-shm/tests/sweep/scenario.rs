@@ -1,10 +1,11 @@
 //! The operations that are swept, and the regions that they are done in.
 
+use std::path::Path;
 use std::time::Duration;
 
 use cache_core::layout::{lane, stripe};
 use cache_core::lock::Owner;
-use cache_shm::{Cache, Mode, Stats, WriteOptions};
+use cache_shm::{Cache, Mode, Stats, View, WriteOptions};
 
 use crate::image::{Dir, attach};
 
@@ -15,13 +16,27 @@ use place::stripe_of;
 /// Steps after which a scenario that did not come about is given up.
 const STEPS_MAX: u64 = 100_000;
 
-/// What is stepped.
+/// How long keys live that are to expire.
+const TTL: Duration = Duration::from_millis(20);
+
+/// What is stepped. The number counts how often it was done.
 #[derive(Clone, Copy)]
 pub enum Operation {
-    /// Something done through an attached handle; the number counts how often it was done.
+    /// Something done through an attached handle.
     Attached(fn(&Cache, u64)),
+    /// Something done by a process that has a view.
+    Viewing(fn(&Cache) -> View, fn(&Cache, View, u64)),
+    /// Something done by a forked child with the view that it inherited.
+    Inheriting(fn(&Cache) -> View, fn(&Cache, View, u64)),
     /// All of attaching, a look, and detaching.
     AttachDetach,
+}
+
+/// What a process has when the operation begins.
+#[derive(Default)]
+pub struct Ready {
+    cache: Option<Cache>,
+    view: Option<View>,
 }
 
 /// One operation in one kind of region.
@@ -81,6 +96,10 @@ fn fill_some(cache: &Cache) {
     cache.set(b"large", &value(5, 20_000)).expect("room");
 }
 
+fn fill_alike(cache: &Cache) {
+    (0..150).for_each(|number| set(cache, number, 200));
+}
+
 fn fill_full(cache: &Cache) {
     (0..6_000).for_each(|number| set(cache, number % 5_000, 200));
 }
@@ -102,6 +121,102 @@ fn fill_thinly(cache: &Cache) {
     }
     for number in (0..count).filter(|number| number % 3 != 0) {
         assert!(cache.delete(&key(number)).expect("a writable region"));
+    }
+}
+
+/// Two of three keys expired, wherever one looks.
+fn fill_expired(cache: &Cache) {
+    expire(cache, 1_500, |number| number % 3 != 0);
+}
+
+/// Full of keys that expired.
+fn fill_full_expired(cache: &Cache) {
+    expire(cache, 2_800, |_| true);
+}
+
+/// Full, with some keys that expired in every segment.
+fn fill_full_some_expired(cache: &Cache) {
+    expire(cache, 5_000, |number| number % 8 == 0);
+}
+
+/// Sets keys, and returns when those that `expires` chooses have expired.
+fn expire(cache: &Cache, count: u64, expires: fn(u64) -> bool) {
+    for number in 0..count {
+        let (key, value) = (key(number), value(number, 200));
+        let done = if expires(number) { cache.set_for(&key, &value, TTL) } else { cache.set(&key, &value) };
+        done.expect("room");
+    }
+    let of_expiring = |number: &u64| expires(*number);
+    while (0..count).filter(of_expiring).any(|number| cache.contains(&key(number)).expect("an open region")) {
+        std::thread::yield_now();
+    }
+}
+
+/// A large value, and no more free segments than call for reclaim.
+fn fill_around_large(cache: &Cache) {
+    cache.set(b"large", &value(5, 20_000)).expect("room");
+    for number in 0.. {
+        let stats = cache.stats().expect("an open region");
+        if stats.free_bytes <= 3 * stats.segment_bytes {
+            break;
+        }
+        set(cache, number, 200);
+    }
+}
+
+/// Full of values that are larger than a segment.
+fn fill_with_runs(cache: &Cache) {
+    (0..150).for_each(|number| set(cache, number, 9_000));
+}
+
+fn fill_full_viewed(cache: &Cache) {
+    fill_full(cache);
+    cache.set(b"viewed", &value(6, 100)).expect("room");
+}
+
+/// Thinly filled, and thinnest where the small value is.
+fn fill_thinly_viewed(cache: &Cache) {
+    cache.set(b"viewed", &value(6, 100)).expect("room");
+    fill_thinly(cache);
+    (0..12).step_by(3).for_each(|number| assert!(cache.delete(&key(number)).expect("a writable region")));
+}
+
+fn view_large(cache: &Cache) -> View {
+    cache.view(b"large").expect("an open region").expect("a large value")
+}
+
+fn view_small(cache: &Cache) -> View {
+    cache.view(b"viewed").expect("an open region").expect("a small value")
+}
+
+/// A view of what is condemned because of it.
+fn view_condemned(cache: &Cache) -> View {
+    let view = view_large(cache);
+    condemn(cache);
+    view
+}
+
+/// Deletes the large value and reclaims its space, unless somebody has a view of it.
+fn condemn(cache: &Cache) {
+    assert!(cache.delete(b"large").expect("a writable region"));
+    cache.maintain(1 << 20).expect("a writable region");
+}
+
+/// Overwrites the large value, and ends the view of the old one.
+fn set_viewed(cache: &Cache, view: View, _: u64) {
+    put(cache, b"large", &value(3, 5_000));
+    assert_eq!(*view, *value(5, 20_000));
+}
+
+/// A fork whose child does nothing.
+fn fork_and_wait() {
+    // SAFETY: the child leaves at once; the parent waits for it.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(0);
+        }
+        assert_eq!(libc::waitpid(child, &mut 0, 0), child);
     }
 }
 
@@ -171,14 +286,37 @@ fn taking_over(name: &'static str, damage: fn(&Cache) -> Vec<(u64, u32)>) -> Sce
     }
 }
 
+/// An operation of a process that has a view, or inherited one.
+fn viewing(
+    name: &'static str,
+    mode: Mode,
+    fill: fn(&Cache),
+    operation: Operation,
+    effect: fn(&Effect) -> bool,
+) -> Scenario {
+    Scenario { name, mode, fill, damage: nothing, operation, effect }
+}
+
+fn is_evicting(effect: &Effect) -> bool {
+    effect.after.evictions > effect.before.evictions
+}
+
+fn is_expiring(effect: &Effect) -> bool {
+    effect.after.expirations > effect.before.expirations
+}
+
+fn is_condemning(effect: &Effect) -> bool {
+    effect.after.condemned_bytes > effect.before.condemned_bytes
+}
+
 /// Every scenario of one operation.
 pub fn all() -> Vec<Scenario> {
     vec![
         scenario!("set_new", NoEvict, fill_some, |cache, _| put(cache, b"fresh", &value(1, 100))),
         scenario!("set_first", NoEvict, |_| (), |cache, _| put(cache, b"fresh", &value(1, 100))),
         scenario!("set_overwrite", NoEvict, fill_some, |cache, _| put(cache, &key(7), &value(1, 300))),
-        scenario!("set_run", NoEvict, fill_some, |cache, _| put(cache, b"run", &value(3, 30_000))),
-        scenario!("set_run_overwrite", NoEvict, fill_some, |cache, _| put(cache, b"large", &value(3, 30_000))),
+        scenario!("set_run", NoEvict, fill_some, |cache, _| put(cache, b"run", &value(3, 9_000))),
+        scenario!("set_run_overwrite", NoEvict, fill_some, |cache, _| put(cache, b"large", &value(3, 9_000))),
         scenario!("set_evicting", Evict, fill_full, |cache, number| set(cache, 10_000 + number, 200), |effect| effect
             .after
             .evictions
@@ -245,6 +383,143 @@ pub fn all() -> Vec<Scenario> {
             |cache, _| assert!(cache.maintain(1 << 20).is_ok()),
             |effect| effect.after.relocated_bytes > effect.before.relocated_bytes
         ),
+        scenario!("set_expired", NoEvict, fill_some, |cache, _| {
+            let past = WriteOptions { expires_at_ms: 0, ..cache.options() };
+            assert_eq!(cache.set_with(&key(7), &value(1, 100), &past), Ok(0));
+        }),
+        scenario!("set_many", NoEvict, fill_some, |cache, _| {
+            let keys: Vec<_> = (140..160).map(key).collect();
+            let items: Vec<_> = keys.iter().map(|key| (key.as_slice(), key.as_slice(), cache.options())).collect();
+            assert_eq!(cache.set_many(&items, &mut |_, error| panic!("{error}")), Ok(20));
+        }),
+        scenario!("get_or_add", NoEvict, fill_some, |cache, _| {
+            let mut there = Vec::new();
+            assert_eq!(cache.get_or_add(b"fresh", &value(1, 100), &cache.options(), &mut there), Ok(None));
+            assert!(cache.get_or_add(b"fresh", b"", &cache.options(), &mut there).unwrap().is_some());
+        }),
+        scenario!("get_many", NoEvict, fill_some, |cache, _| {
+            let keys: Vec<_> = (140..160).map(key).collect();
+            let keys: Vec<_> = keys.iter().map(Vec::as_slice).collect();
+            assert_eq!(cache.get_many(&keys, &mut |_, _, _| ()), Ok(10));
+        }),
+        scenario!("delete_many", NoEvict, fill_some, |cache, _| {
+            let keys: Vec<_> = (140..160).map(key).collect();
+            let keys: Vec<_> = keys.iter().map(Vec::as_slice).collect();
+            assert_eq!(cache.delete_many(&keys), Ok(10));
+        }),
+        scenario!("take_any", NoEvict, fill_some, |cache, _| {
+            assert!(cache.take_any(&mut Vec::new(), &mut Vec::new()).unwrap().is_some());
+        }),
+        scenario!("cas_expired", NoEvict, fill_some, |cache, _| {
+            let version = cache.meta(&key(7)).unwrap().unwrap().version;
+            let past = WriteOptions { expires_at_ms: 0, ..cache.options() };
+            assert_eq!(cache.cas(&key(7), version, &value(9, 50), &past), Ok(cache_shm::Cas::Stored(0)));
+        }),
+        scenario!("append_to_integer", NoEvict, fill_some, |cache, _| {
+            assert_eq!(cache.append(b"integer", b"tail"), Ok(Some(6)));
+        }),
+        scenario!(
+            "touch_never",
+            NoEvict,
+            |cache| {
+                fill_some(cache);
+                cache.set_for(&key(7), &value(1, 100), Duration::from_secs(1000)).expect("room");
+            },
+            |cache, _| assert!(cache.touch(&key(7), None).unwrap())
+        ),
+        scenario!("touch_expired", NoEvict, fill_some, |cache, _| {
+            assert!(cache.touch(&key(7), Some(Duration::ZERO)).unwrap());
+        }),
+        // Expired items, where they lie, under writers, and in a region without room.
+        scenario!("sweep", NoEvict, fill_expired, |cache, _| assert!(cache.maintain(1 << 20).is_ok()), is_expiring),
+        scenario!(
+            "sweep_in_shares",
+            NoEvict,
+            fill_expired,
+            |cache, _| (0..2).for_each(|_| assert!(cache.maintain(64).is_ok())),
+            is_expiring
+        ),
+        scenario!("set_over_expired", NoEvict, fill_expired, |cache, _| set(cache, 1, 300), is_expiring),
+        scenario!(
+            "set_reclaiming_expired",
+            NoEvict,
+            fill_full_expired,
+            |cache, number| set(cache, 10_000 + number, 200),
+            |effect| is_expiring(effect) && effect.after.expirations > effect.before.expirations + 1
+        ),
+        scenario!(
+            "set_sweeping",
+            Evict,
+            fill_full_some_expired,
+            |cache, number| set(cache, 10_000 + number, 600),
+            |effect| is_expiring(effect) && effect.after.evictions == effect.before.evictions
+        ),
+        // A window for a run, where all is free, and where nothing is.
+        scenario!("set_run_where_free", Evict, fill_alike, |cache, _| put(cache, b"run", &value(3, 5_000))),
+        scenario!(
+            "set_run_compacting",
+            NoEvict,
+            fill_thinly,
+            |cache, _| put(cache, b"run", &value(3, 9_000)),
+            |effect| effect.after.relocated_bytes > effect.before.relocated_bytes
+        ),
+        scenario!("set_run_evicting", Evict, fill_full, |cache, _| put(cache, b"run", &value(3, 9_000)), is_evicting),
+        scenario!(
+            "set_run_over_runs",
+            Evict,
+            fill_with_runs,
+            |cache, number| set(cache, 10_000 + number, 9_000),
+            is_evicting
+        ),
+        // Views: what they pin is set, deleted, evicted, moved, and given back at last.
+        viewing("set_viewed", Mode::NoEvict, fill_some, Operation::Viewing(view_large, set_viewed), |_| true),
+        viewing(
+            "delete_viewed",
+            Mode::NoEvict,
+            fill_around_large,
+            Operation::Viewing(view_large, |cache, view, _| {
+                condemn(cache);
+                assert_eq!(*view, *value(5, 20_000));
+            }),
+            is_condemning,
+        ),
+        viewing(
+            "evict_viewed",
+            Mode::Evict,
+            fill_full_viewed,
+            Operation::Viewing(view_small, |cache, _, number| set(cache, 10_000 + number, 200)),
+            is_condemning,
+        ),
+        viewing(
+            "relocate_viewed",
+            Mode::NoEvict,
+            fill_thinly_viewed,
+            Operation::Viewing(view_small, |cache, _, number| {
+                set(cache, 10_000 + number, 600);
+                cache.maintain(1 << 20).expect("a writable region");
+            }),
+            is_condemning,
+        ),
+        viewing(
+            "unpin_condemned",
+            Mode::NoEvict,
+            fill_around_large,
+            Operation::Viewing(view_condemned, |cache, view, _| {
+                drop(view);
+                cache.maintain(1 << 20).expect("a writable region");
+            }),
+            |effect| effect.before.condemned_bytes > 0 && effect.after.condemned_bytes == 0,
+        ),
+        viewing(
+            "fork_viewing",
+            Mode::NoEvict,
+            fill_some,
+            Operation::Viewing(view_large, |_, _, _| fork_and_wait()),
+            |_| true,
+        ),
+        viewing("set_in_forked_child", Mode::NoEvict, fill_some, Operation::Inheriting(view_large, set_viewed), |_| {
+            true
+        }),
         taking_over("take_over", |cache| lock_words(cache, dead())),
         // The bit of a taker that died before it cleared it.
         taking_over("take_over_of_a_recoverer", |cache| lock_words(cache, dead() | 1 << 30)),
@@ -264,18 +539,38 @@ impl Scenario {
         all().into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name")
     }
 
+    /// What comes before the operation, in the process that does it or is forked to do it.
+    pub fn ready(&self, dir: &Path, name: &str) -> Result<Ready, String> {
+        let cache = match self.operation {
+            Operation::AttachDetach => None,
+            _ => Some(attach(dir, name)?),
+        };
+        let view = match (self.operation, &cache) {
+            (Operation::Viewing(hold, _) | Operation::Inheriting(hold, _), Some(cache)) => Some(hold(cache)),
+            _ => None,
+        };
+        if let Some(cache) = &cache {
+            // What the preparation does before the operation as well.
+            cache.stats().map_err(|error| error.to_string())?;
+        }
+        Ok(Ready { cache, view })
+    }
+
     /// Does the operation once; as the traced process does it.
-    pub fn perform(&self, dir: &std::path::Path, name: &str, cache: Option<&Cache>, number: u64) {
-        match (self.operation, cache) {
-            (Operation::Attached(operation), Some(cache)) => operation(cache, number),
-            (Operation::Attached(_), None) => unreachable!("an operation on a handle needs one"),
-            (Operation::AttachDetach, _) => drop(attach(dir, name).expect("a sound region")),
+    pub fn perform(&self, dir: &Path, name: &str, ready: &mut Ready, number: u64) {
+        match (self.operation, &ready.cache, ready.view.take()) {
+            (Operation::AttachDetach, ..) => drop(attach(dir, name).expect("a sound region")),
+            (Operation::Attached(operation), Some(cache), None) => operation(cache, number),
+            (Operation::Viewing(_, operation) | Operation::Inheriting(_, operation), Some(cache), Some(view)) => {
+                operation(cache, view, number);
+            }
+            _ => unreachable!("an operation on what it is not ready for"),
         }
     }
 
-    /// True if the handle comes before what is stepped.
-    pub fn is_attached(&self) -> bool {
-        matches!(self.operation, Operation::Attached(_))
+    /// True if a child is forked for the operation.
+    pub fn is_inheriting(&self) -> bool {
+        matches!(self.operation, Operation::Inheriting(..))
     }
 
     /// The region just before the operation has its effect.
@@ -302,13 +597,14 @@ impl Scenario {
     /// Does the operation on a copy of `image`, in the file `prepare`.
     fn effect_of(&self, dir: &Dir, image: &[u8], number: u64) -> Result<bool, String> {
         dir.put("prepare", image);
-        if !self.is_attached() {
+        if matches!(self.operation, Operation::AttachDetach | Operation::Inheriting(..)) {
             return Ok(true);
         }
+        let mut ready = self.ready(dir.path(), "prepare")?;
         let cache = dir.open("prepare")?;
         let deep = is_deep(&cache);
         let before = cache.stats().map_err(|error| error.to_string())?;
-        self.perform(dir.path(), "prepare", Some(&cache), number);
+        self.perform(dir.path(), "prepare", &mut ready, number);
         let after = cache.stats().map_err(|error| error.to_string())?;
         Ok((self.effect)(&Effect { before, after, deep: (deep, is_deep(&cache)) }))
     }

@@ -2,12 +2,13 @@
 
 use std::ffi::c_int;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use crate::create;
-use crate::image::{Dir, attach};
-use crate::scenario::{Prepared, Scenario};
+use crate::image::Dir;
+use crate::scenario::{Prepared, Ready, Scenario};
 
 /// First argument of the traced process.
 pub const TRACEE: &str = "--tracee";
@@ -32,14 +33,13 @@ pub fn serve(arguments: &[String]) {
     let scenario = Scenario::named(scenario);
     let number = number.parse().expect("a number");
     let dir = Path::new(dir);
-    let cache = scenario.is_attached().then(|| {
-        let cache = attach(dir, name).expect("a sound region");
-        // What the preparation did before the operation as well.
-        cache.stats().expect("an open region");
-        cache
-    });
+    let mut ready = scenario.ready(dir, name).expect("a sound region");
+    between_marks(&scenario, dir, name, &mut ready, number);
+}
+
+fn between_marks(scenario: &Scenario, dir: &Path, name: &str, ready: &mut Ready, number: u64) {
     stop();
-    scenario.perform(dir, name, cache.as_ref(), number);
+    scenario.perform(dir, name, ready, number);
     stop();
 }
 
@@ -53,7 +53,11 @@ pub fn stop() {
 }
 
 /// A process that is stepped; killed when it goes out of scope.
-pub struct Tracee(Child);
+pub struct Tracee {
+    pid: c_int,
+    /// What this process holds as its parent.
+    _ready: Ready,
+}
 
 /// How a step ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,9 +74,30 @@ impl Tracee {
     /// Starts the traced process with these arguments and lets it come to its first mark.
     pub fn start(arguments: &[&str]) -> Result<Tracee, String> {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        let tracee = Tracee(command.args(arguments).spawn().map_err(|error| error.to_string())?);
-        match tracee.wait()? {
-            Stop::Marked => Ok(tracee),
+        let child = command.args(arguments).spawn().map_err(|error| error.to_string())?;
+        Tracee { pid: child.id() as c_int, _ready: Ready::default() }.at_mark()
+    }
+
+    /// A child that is forked from this process, which attached to the region `live` before.
+    fn forked(dir: &Dir, scenario: &Scenario, number: u64) -> Result<Tracee, String> {
+        let mut ready = scenario.ready(dir.path(), "live")?;
+        // SAFETY: no other thread is at work here; the child does the operation and leaves.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let perform = || between_marks(scenario, dir.path(), "live", &mut ready, number);
+            let code = i32::from(catch_unwind(AssertUnwindSafe(perform)).is_err());
+            // SAFETY: leaves without running what the parent registered for its exit.
+            unsafe { libc::_exit(code) };
+        }
+        if pid < 0 {
+            return Err(format!("fork: {}", std::io::Error::last_os_error()));
+        }
+        Tracee { pid, _ready: ready }.at_mark()
+    }
+
+    fn at_mark(self) -> Result<Tracee, String> {
+        match self.wait()? {
+            Some(Stop::Marked) => Ok(self),
             stop => Err(format!("the traced process: {stop:?} before its mark")),
         }
     }
@@ -80,37 +105,42 @@ impl Tracee {
     /// The process of a scenario, attached to the region `live`.
     pub fn of(dir: &Dir, scenario: &Scenario, prepared: &Prepared) -> Result<Tracee, String> {
         dir.put("live", &prepared.image);
+        if scenario.is_inheriting() {
+            return Tracee::forked(dir, scenario, prepared.number);
+        }
         let path = dir.path().to_str().expect("a path of ours");
         Tracee::start(&[TRACEE, scenario.name, &prepared.number.to_string(), path, "live"])
     }
 
-    fn pid(&self) -> i32 {
-        self.0.id() as i32
-    }
-
-    fn wait(&self) -> Result<Stop, String> {
+    /// How it stopped; `None` when a child of its own ended, before the next instruction.
+    fn wait(&self) -> Result<Option<Stop>, String> {
         let mut status: c_int = 0;
         // SAFETY: our own child; `status` is a valid place.
-        if unsafe { libc::waitpid(self.pid(), &mut status, libc::__WALL | libc::WUNTRACED) } != self.pid() {
+        if unsafe { libc::waitpid(self.pid, &mut status, libc::__WALL | libc::WUNTRACED) } != self.pid {
             return Err(format!("waitpid: {}", std::io::Error::last_os_error()));
         }
         if libc::WIFSTOPPED(status) {
             match libc::WSTOPSIG(status) {
-                libc::SIGTRAP => Ok(Stop::Stepped),
-                libc::SIGSTOP => Ok(Stop::Marked),
+                libc::SIGTRAP => Ok(Some(Stop::Stepped)),
+                libc::SIGSTOP => Ok(Some(Stop::Marked)),
+                libc::SIGCHLD => Ok(None),
                 signal => Err(format!("the traced process got signal {signal}")),
             }
         } else {
-            Ok(Stop::Ended)
+            Ok(Some(Stop::Ended))
         }
     }
 
     fn request(&self, request: libc::c_uint) -> Result<Stop, String> {
-        // SAFETY: our own stopped child.
-        if unsafe { libc::ptrace(request, self.pid(), 0, 0) } != 0 {
-            return Err(format!("ptrace: {}", std::io::Error::last_os_error()));
+        loop {
+            // SAFETY: our own stopped child.
+            if unsafe { libc::ptrace(request, self.pid, 0, 0) } != 0 {
+                return Err(format!("ptrace: {}", std::io::Error::last_os_error()));
+            }
+            if let Some(stop) = self.wait()? {
+                return Ok(stop);
+            }
         }
-        self.wait()
     }
 
     /// One instruction.
@@ -130,11 +160,11 @@ impl Tracee {
         // SAFETY: plain words; the kernel fills them in.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         // SAFETY: our own stopped child, and a place for its registers.
-        if unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.pid(), 0, &raw mut registers) } != 0 {
+        if unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.pid, 0, &raw mut registers) } != 0 {
             return Err(format!("ptrace: {}", std::io::Error::last_os_error()));
         }
         // SAFETY: as above; reads a word of the child, or fails with -1.
-        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid(), registers.rip, 0) };
+        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, registers.rip, 0) };
         Ok(word as u16 == SYSCALL)
     }
 
@@ -156,16 +186,19 @@ impl Tracee {
     }
 
     /// `kill -9`, and its end awaited.
-    pub fn kill(mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    pub fn kill(self) {
+        drop(self);
     }
 }
 
 impl Drop for Tracee {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let mut status = 0;
+        // SAFETY: our own child, which nobody has waited for unless it had ended.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, &mut status, libc::__WALL);
+        }
     }
 }
 
@@ -181,21 +214,6 @@ pub fn undisturbed(dir: &Dir, scenario: &Scenario, prepared: &Prepared) -> Resul
         Stop::Marked => Ok(dir.take("live")),
         stop => Err(format!("the operation: {stop:?}")),
     }
-}
-
-/// The instructions after which the region was another.
-pub struct Points {
-    pub at: Vec<u64>,
-    pub instructions: u64,
-}
-
-pub fn change_points(dir: &Dir, scenario: &Scenario, prepared: &Prepared) -> Result<Points, String> {
-    let mut at = Vec::new();
-    let instructions = images(dir, scenario, prepared, |step, _, _| {
-        at.push(step);
-        Ok(())
-    })?;
-    Ok(Points { at, instructions })
 }
 
 /// Steps through the operation; `visit` gets the number of the instruction, that of the
