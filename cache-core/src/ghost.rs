@@ -17,6 +17,8 @@ const LINE_BUCKETS: u64 = 8;
 const GHOST_BITS: u32 = 12;
 const GHOSTS_PER_WORD: u32 = 64 / GHOST_BITS;
 const GHOST_MASK: u64 = (1 << GHOST_BITS) - 1;
+/// 1 in each fingerprint of a word.
+const EACH_GHOST: u64 = 1 | 1 << GHOST_BITS | 1 << (2 * GHOST_BITS) | 1 << (3 * GHOST_BITS) | 1 << (4 * GHOST_BITS);
 
 /// A key that was dropped and is wanted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +29,20 @@ pub(crate) struct Ghost {
     pub age: usize,
 }
 
+/// The first offset and the words of what each queue dropped, the newest fingerprint first.
+struct Rows {
+    small: (u64, u64),
+    main: (u64, u64),
+}
+
 impl<H: Host> Map<H> {
-    /// The offset of the row in which the neighbours of a key's first bucket remember what
-    /// `queue` dropped, and its words, the newest fingerprint first.
+    /// Where the neighbours of a key's first bucket remember together.
     ///
     /// One by one, what a bucket remembers would end after anything between half and twice
     /// the mean number of drops. A block in steady state holds three to four items a bucket;
     /// the 35 fingerprints of the small queue are a quarter more than eight buckets hold,
     /// the five of the main queue a sixth, of which only the newest are of use.
-    fn ghosts(&self, hash: Hash, queue: Queue) -> Option<(u64, u64)> {
+    fn ghosts(&self, hash: Hash) -> Option<Rows> {
         let path = self.path(hash)?;
         let [number, _] = hash.buckets(self.geometry.bucket_shift);
         let mut at = path.entry.offset();
@@ -45,18 +52,16 @@ impl<H: Host> Map<H> {
             (at, depth) = (child, depth + 1);
         }
         let together = LINE_BUCKETS.min(self.geometry.bucket_count());
-        let line =
-            at + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES + 8 * (number & !(together - 1));
+        let first = at + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES;
+        let first = first + 8 * (number & !(together - 1));
         let of_small = (together * 7 / 8).max(1);
-        Some(match queue {
-            Queue::Small => (line, of_small),
-            Queue::Main => (line + 8 * of_small, together - of_small),
-        })
+        Some(Rows { small: (first, of_small), main: (first + 8 * of_small, together - of_small) })
     }
 
     /// Remembers that this key was dropped from `queue`.
     pub(crate) fn remember(&self, hash: Hash, queue: Queue) {
-        let Some((first, count)) = self.ghosts(hash, queue) else { return };
+        let Some(rows) = self.ghosts(hash) else { return };
+        let (first, count) = if queue == Queue::Small { rows.small } else { rows.main };
         let mut moved_on = fingerprint(hash);
         for at in 0..count {
             let word = self.region.word(first + 8 * at);
@@ -69,23 +74,76 @@ impl<H: Host> Map<H> {
 
     /// What is remembered of this key; forgets it.
     pub(crate) fn recall(&self, hash: Hash) -> Option<Ghost> {
-        [Queue::Small, Queue::Main].into_iter().find_map(|queue| {
-            let (first, count) = self.ghosts(hash, queue)?;
+        let rows = self.ghosts(hash)?;
+        let everywhere = EACH_GHOST * fingerprint(hash);
+        [(Queue::Small, rows.small), (Queue::Main, rows.main)].into_iter().find_map(|(queue, (first, count))| {
             (0..count).find_map(|at| {
                 let place = self.region.word(first + 8 * at);
                 // Relaxed, both: a hint.
                 let word = place.load(Ordering::Relaxed);
-                let shift_of = |lane: u32| lane * GHOST_BITS;
-                let lane =
-                    (0..GHOSTS_PER_WORD).find(|lane| word >> shift_of(*lane) & GHOST_MASK == fingerprint(hash))?;
-                place.store(word & !(GHOST_MASK << shift_of(lane)), Ordering::Relaxed);
-                Some(Ghost { queue, age: at as usize * GHOSTS_PER_WORD as usize + lane as usize })
+                let lane = first_zero(word ^ everywhere)?;
+                place.store(word & !(GHOST_MASK << (GHOST_BITS * lane)), Ordering::Relaxed);
+                Some(Ghost { queue, age: (at as u32 * GHOSTS_PER_WORD + lane) as usize })
             })
         })
     }
 }
 
+/// The lowest lane of a word whose fingerprint is 0, without a loop (S. Anderson, Bit
+/// Twiddling Hacks: a borrow reaches the top bit of the lowest zero first).
+#[inline(always)]
+fn first_zero(word: u64) -> Option<u32> {
+    let tops = word.wrapping_sub(EACH_GHOST) & !word & (EACH_GHOST << (GHOST_BITS - 1));
+    (tops != 0).then(|| tops.trailing_zeros() / GHOST_BITS)
+}
+
 /// Some bits of a key, never 0.
 fn fingerprint(hash: Hash) -> u64 {
     (hash.0 >> 14 & GHOST_MASK).max(1)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::layout::Mode;
+    use crate::testing::{Bench, TestHost};
+    use crate::types::WriteOptions;
+
+    /// Keys of one row that have different fingerprints.
+    fn neighbours(count: u64) -> Vec<Hash> {
+        (1..=count).map(|number| Hash(7 << 33 | number << 14)).collect()
+    }
+
+    #[test]
+    fn a_row_recalls_each_key_once_with_the_drops_since_and_forgets_the_oldest() {
+        let bench = Bench::new(4 << 20, Mode::Evict);
+        let host = TestHost::default();
+        let map = bench.attach(&host, 0);
+        // Until the place of these keys has a block.
+        let mut number = 0u32;
+        while map.ghosts(neighbours(1)[0]).is_none() {
+            map.set(&number.to_le_bytes(), b"value", &WriteOptions::default()).unwrap();
+            number += 1;
+        }
+        for (queue, kept) in [(Queue::Small, 35), (Queue::Main, 5)] {
+            let keys = neighbours(40);
+            keys.iter().for_each(|key| map.remember(*key, queue));
+            for (drops, key) in keys.iter().rev().enumerate() {
+                let expected = (drops < kept).then_some(Ghost { queue, age: drops });
+                assert_eq!(map.recall(*key), expected, "{drops} drops ago");
+                assert_eq!(map.recall(*key), None, "recalled before");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_zero_of_a_word_is_found_wherever_it_is() {
+        let mut state = 1u64;
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let lanes = std::array::from_fn::<u64, 5, _>(|lane| (state >> (9 * lane)) % 3 * 0x7ff);
+            let word = lanes.iter().rev().fold(state >> 60, |word, lane| word << GHOST_BITS | lane);
+            assert_eq!(first_zero(word), lanes.iter().position(|lane| *lane == 0).map(|lane| lane as u32));
+        }
+    }
 }
