@@ -86,7 +86,7 @@ impl<H: Host> Map<H> {
         request: Request,
         deadline: &Deadline,
     ) -> Result<Place> {
-        let owner = self.owner.ok_or(Error::ReadOnly)?;
+        let Some(owner) = self.owner else { return Err(Error::ReadOnly) };
         if request.bytes > self.geometry.segment_bytes() {
             return self.reserve_run(worker, pin, request, owner, deadline);
         }

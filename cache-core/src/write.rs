@@ -73,7 +73,7 @@ struct Vacancy<'m> {
 impl<H: Host> Map<H> {
     /// The calling thread's worker and this process's identity.
     pub(crate) fn enter(&self, deadline: &Deadline) -> Result<(Worker<'_>, Owner)> {
-        let owner = self.owner.ok_or(Error::ReadOnly)?;
+        let Some(owner) = self.owner else { return Err(Error::ReadOnly) };
         let worker =
             Worker::enter(&self.region, &self.geometry, owner.index(), &self.shared_worker, &self.host, deadline)?;
         Ok((worker, owner))
@@ -110,7 +110,7 @@ impl<H: Host> Map<H> {
         options: &WriteOptions,
         deadline: &Deadline,
     ) -> Result<Proposal> {
-        let shape = head.shape().ok_or(Error::Internal)?;
+        let Some(shape) = head.shape() else { return Err(Error::Internal) };
         let queue = self.queue_for(worker, hash, shape.bytes);
         let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
         let place = self.reserve(worker, worker.publish_pin, request, deadline)?;
