@@ -87,7 +87,7 @@ pub struct Create {
     /// Group that owns the file: a name or a number
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
-    /// Take all memory now instead of as it is needed
+    /// Take all memory now instead of as it is needed, in huge pages where the kernel has them
     #[arg(long)]
     pub prealloc: bool,
     /// Succeed if the region exists

@@ -66,7 +66,9 @@ impl Builder {
         self
     }
 
-    /// Gives a new region all its memory at once instead of as it fills.
+    /// Gives a new region all its memory at once instead of as it fills, in pages of 2 MiB
+    /// where the kernel has them (Linux 6.1 and later), which makes reads all over a large
+    /// region faster. Takes some three seconds a GiB.
     pub fn prealloc(mut self, prealloc: bool) -> Builder {
         self.prealloc = prealloc;
         self

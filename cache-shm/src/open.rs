@@ -221,8 +221,18 @@ impl Plan {
 
     fn made(&self, made: Option<create::Made>, opened: Opened) -> Turn {
         match made {
-            Some(made) => Turn::Done(made.attachment, Opened { default_size: made.default_bytes, ..opened }),
+            Some(made) => {
+                self.settle(&made.attachment);
+                Turn::Done(made.attachment, Opened { default_size: made.default_bytes, ..opened })
+            }
             None => Turn::Again { pause: false },
+        }
+    }
+
+    /// What takes long and hinders nobody: done when the new region has its name.
+    fn settle(&self, attachment: &Attachment) {
+        if self.prealloc {
+            attachment.os().mapping.use_huge_pages();
         }
     }
 
@@ -256,6 +266,7 @@ impl Plan {
     ) -> Result<(Arc<Attachment>, Opened)> {
         let Some(old) = inherited else {
             let made = create::make_private(process, &self.recipe(), self.manner())?;
+            self.settle(&made.attachment);
             let opened = Opened { created: true, default_size: made.default_bytes, ..Opened::default() };
             return Ok((made.attachment, opened));
         };

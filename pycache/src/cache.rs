@@ -43,7 +43,8 @@ use crate::open::{self, Identity, Options};
 ///     mode: Permission bits of the region's file (0o600).
 ///     group: Group of the region's file, as id or name, to share with ``mode=0o660``.
 ///     dir: Directory of the region's file, instead of ``CACHE_SHM_DIR`` or the default.
-///     prealloc: Claim all memory at creation.
+///     prealloc: Claim all memory at creation, in huge pages where the kernel has them: slower
+///         to create, faster to read all over.
 ///     serializer: "pickle" to store any picklable object, and to trust every writer.
 ///
 /// >>> cache = Cache("docs-class", size="2MB", ttl=60, dir=directory)

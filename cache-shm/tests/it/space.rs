@@ -128,3 +128,34 @@ fn prealloc_takes_all_the_memory_at_once() {
     assert!(used(&dir.file("lazy")) < 2 << 20, "{}", used(&dir.file("lazy")));
     assert_eq!(used(&dir.file("eager")), 8 << 20);
 }
+
+/// Bytes of this process's mapping of `file` that one entry of a page table maps by 2 MiB.
+fn huge_bytes(file: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    // By its number: it is mapped under the name that it had while it was made.
+    let inode = rustix::fs::stat(file).unwrap().st_ino.to_string();
+    let mut lines = maps.lines().skip_while(|line| line.split_whitespace().nth(4) != Some(&inode));
+    let kib = lines.find_map(|line| line.strip_prefix("ShmemPmdMapped:")).expect("the file is mapped");
+    kib.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn prealloc_holds_a_region_in_huge_pages_where_the_kernel_has_them() {
+    const BYTES: u64 = 32 << 20;
+    let dir = Dir::new();
+    let [plain, huge] = [("plain", false), ("huge", true)].map(|(name, prealloc)| {
+        let cache = dir.region(name).size(BYTES).prealloc(prealloc).create().unwrap();
+        cache.set(b"key", b"value").unwrap();
+        let bytes = huge_bytes(&dir.file(name));
+        assert_eq!(cache.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+        assert!(cache.validate().unwrap().is_clean());
+        bytes
+    });
+    if huge == 0 {
+        // Nothing that could be installed would help.
+        eprintln!("SKIP: huge pages: this kernel gives none to shared memory");
+        return;
+    }
+    // The ends of the region fill no huge page, and the kernel may be short of some.
+    assert!(plain == 0 && (BYTES / 2..=BYTES).contains(&huge), "{plain}, {huge}");
+}
