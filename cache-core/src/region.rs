@@ -413,17 +413,17 @@ pub(crate) mod racy {
 /// True if the bytes that start at `words` (aligned) are `key`.
 #[inline(always)]
 pub(crate) fn equals(words: &[AtomicU64], key: &[u8]) -> bool {
-    let mut chunks = key.chunks_exact(8);
-    let mut at = 0;
-    for chunk in chunks.by_ref() {
-        // Relaxed: validated by the caller like every copy.
-        if words[at].load(Ordering::Relaxed).to_le_bytes() != chunk {
+    let (whole, rest) = key.as_chunks::<8>();
+    for (part, word) in whole.iter().zip(words) {
+        // Relaxed, both: validated by the caller like every copy.
+        if word.load(Ordering::Relaxed) != u64::from_le_bytes(*part) {
             return false;
         }
-        at += 1;
     }
-    let rest = chunks.remainder();
-    rest.is_empty() || words[at].load(Ordering::Relaxed).to_le_bytes()[..rest.len()] == *rest
+    rest.is_empty() || {
+        let differs = words[whole.len()].load(Ordering::Relaxed) ^ last_bytes(key, rest.len());
+        differs & ((1 << (8 * rest.len())) - 1) == 0
+    }
 }
 
 /// Writes `parts` back to back into `words`, from the first byte of the first word.
@@ -481,12 +481,22 @@ fn last_bytes(part: &[u8], count: usize) -> u64 {
     }
 }
 
-/// Up to eight bytes as a little-endian number.
-#[inline]
+/// Up to eight bytes as a little-endian number, without a copy of unknown length: the first
+/// and the last of them may overlap, where they say the same.
+#[inline(always)]
 fn little(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
+    let last = 8 * (bytes.len() as u32).saturating_sub(4);
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
+        (Some(first), Some(end), _) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*end)) << last
+        }
+        (.., []) => 0,
+        (.., [first, .., end]) => {
+            let middle = u64::from(bytes[bytes.len() / 2]) << (8 * (bytes.len() / 2));
+            u64::from(*first) | middle | u64::from(*end) << (8 * (bytes.len() - 1))
+        }
+        (.., [only]) => u64::from(*only),
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -537,6 +547,23 @@ mod tests {
                 copy_in(region.slice(0, 12), &parts);
                 assert_eq!(&memory.bytes()[..90], &source[..]);
                 assert!(equals(region.slice(0, 12), &source) && !equals(region.slice(0, 12), &source[1..]));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_equal_only_if_every_byte_is() {
+        let memory = Memory::new(4096);
+        let region = memory.region();
+        let source: Vec<u8> = (1..=40).collect();
+        copy_in(region.slice(0, 5), &[&source]);
+        for bytes in 0..=40 {
+            let mut key = source[..bytes].to_vec();
+            assert!(equals(region.slice(0, 5), &key), "{bytes} bytes");
+            for at in 0..bytes {
+                key[at] ^= 0x80;
+                assert!(!equals(region.slice(0, 5), &key), "byte {at} of {bytes}");
+                key[at] ^= 0x80;
             }
         }
     }
