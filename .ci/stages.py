@@ -100,23 +100,27 @@ def pytest(*arguments: str) -> list[str]:
     return ["python", "-m", "pytest", "-q", "-rs", *arguments]
 
 
+# The benchmarks' rivals are optional, but what measures them must not rot.
+RIVALS = ["--features", "cache-benches/rivals"]
+
+
 def stages(quick: bool) -> list[Stage]:
     """What is run, in the order of what fails soonest."""
     wheel = [sys.executable, ".ci/wheel.py"]
     every = [
         Stage("format", ["cargo", "fmt", "--all", "--check"]),
         Stage("tree", pytest(".ci/test_tree.py"), counts_tests=True),
-        Stage("clippy", ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        Stage("clippy", ["cargo", "clippy", "--locked", "--workspace", "--all-targets", *RIVALS, "--", "-D", "warnings"]),
     ]
     if quick:
         every += [
-            Stage("rust", cargo_test("--workspace", "--lib", "--bins"), counts_tests=True),
+            Stage("rust", cargo_test("--workspace", "--lib", "--bins", *RIVALS), counts_tests=True),
             Stage("wheel", wheel),
             Stage("python", pytest("pycache/tests", "-x", "-m", "not slow"), counts_tests=True),
         ]
         return every
     every += [
-        Stage("rust", cargo_test("--workspace"), counts_tests=True),
+        Stage("rust", cargo_test("--workspace", *RIVALS), counts_tests=True),
         Stage(
             "models",
             cargo_test("--release", "--package", "loom-tests", "--target-dir", "target/loom"),

@@ -172,7 +172,7 @@ def test_every_crate_has_an_allowed_licence_and_comes_from_the_default_registry(
         for allow, crate in re.findall(r'\{ allow = \[(.*?)\], crate = "([^"]+)" \}', configuration)
     }
     assert "MIT" in licences
-    packages = [package for package in cargo_metadata()["packages"] if package["source"]]
+    packages = [package for package in cargo_metadata("--all-features")["packages"] if package["source"]]
     assert packages
     for package in packages:
         assert package["source"].startswith("registry+"), package["id"]

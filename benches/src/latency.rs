@@ -10,6 +10,9 @@ use hdrhistogram::Histogram;
 /// Latencies in nanoseconds, three significant digits, up to a minute.
 pub struct Latencies(Histogram<u64>);
 
+/// The percentiles that are reported, beside the maximum.
+pub const PERCENTS: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+
 const NANOSECONDS_MAX: u64 = 60_000_000_000;
 
 impl Default for Latencies {
@@ -35,10 +38,20 @@ impl Latencies {
         self.0.value_at_percentile(percent)
     }
 
+    /// The longest operation, in nanoseconds.
+    pub fn max(&self) -> u64 {
+        self.0.max()
+    }
+
+    /// Each of [`PERCENTS`] and the maximum, in nanoseconds.
+    pub fn reported(&self) -> [u64; PERCENTS.len() + 1] {
+        std::array::from_fn(|index| PERCENTS.get(index).map_or(self.max(), |percent| self.percentile(*percent)))
+    }
+
     /// The usual percentiles and the maximum, as text.
     pub fn summary(&self) -> String {
         let mut text = String::new();
-        for percent in [50.0, 99.0, 99.9, 99.99] {
+        for percent in PERCENTS {
             text += &format!("p{percent} {:.1}, ", self.percentile(percent) as f64 / 1e3);
         }
         text + &format!("max {:.1} us of {} operations", self.0.max() as f64 / 1e3, self.count())
@@ -75,10 +88,12 @@ mod tests {
         }
         latencies.record(Duration::from_secs(1));
         assert!(near(latencies.percentile(99.99), 500.0));
+        assert_eq!(latencies.reported()[..5], [500; 5]);
+        assert!(near(latencies.reported()[5], 1e9));
         assert!(near(latencies.percentile(100.0), 1e9));
         assert_eq!(
             latencies.summary(),
-            "p50 0.5, p99 0.5, p99.9 0.5, p99.99 0.5, max 1000341.5 us of 100000 operations"
+            "p50 0.5, p90 0.5, p99 0.5, p99.9 0.5, p99.99 0.5, max 1000341.5 us of 100000 operations"
         );
     }
 

@@ -5,13 +5,18 @@
 //! its spread. Absolute times of two runs, or of two machines, are never compared.
 //!
 //! Reading order: [`measure`] (turns, ratios, rows), [`latency`] (percentiles),
-//! [`subjects`] (who is measured), then one module of [`rows`] for each promise. The
-//! Python rows are in `benches/python`, and `benches/bench.py` runs all of them.
+//! [`subjects`] (who is measured), [`rivals`] (against whom), [`workload`] (with what),
+//! [`processes`] and [`paced`] (workers), then one module of [`rows`] for each promise. The Python rows are in
+//! `benches/python`, and `benches/bench.py` runs all of them.
 
 pub mod latency;
 pub mod measure;
+pub mod paced;
+pub mod processes;
+pub mod rivals;
 pub mod rows;
 pub mod subjects;
+pub mod workload;
 
 /// The Rust example of the README, compiled and run as a doctest.
 #[cfg(doctest)]

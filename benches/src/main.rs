@@ -1,15 +1,17 @@
-//! Runs the Rust rows and writes them as JSON: `cache-benches [--smoke] [--seed N] [GROUP...]`.
+//! Runs the Rust rows and writes them as JSON: `cache-benches [--smoke] [--seed N] [GROUP...]`;
+//! `cache-benches --list` names the groups.
 //!
 //! Results go to the standard output, one JSON object a line; progress to the standard error.
 
 use std::process::ExitCode;
 
-use cache_benches::rows::{GROUPS, Plan, scaling};
+use cache_benches::processes;
+use cache_benches::rows::{GROUPS, Plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|argument| argument == scaling::WORKER) {
-        scaling::serve(&arguments[1..]);
+    if arguments.first().is_some_and(|argument| argument == processes::WORKER) {
+        processes::serve(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
     let mut plan = Plan { seed: 20_261_122, smoke: false };
@@ -17,6 +19,10 @@ fn main() -> ExitCode {
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
+            "--list" => {
+                GROUPS.iter().for_each(|(name, _)| println!("{name}"));
+                return ExitCode::SUCCESS;
+            }
             "--smoke" => plan.smoke = true,
             "--seed" => match rest.next().and_then(|seed| seed.parse().ok()) {
                 Some(seed) => plan.seed = seed,
@@ -31,7 +37,9 @@ fn main() -> ExitCode {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             eprintln!("measuring {name}");
             for row in rows(plan) {
-                println!("{}", row.to_json());
+                let mut line = row.to_json();
+                line["group"] = (*name).into();
+                println!("{line}");
             }
         }
     }
@@ -40,6 +48,6 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     let groups: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
-    eprintln!("usage: cache-benches [--smoke] [--seed N] [{}]...", groups.join(" | "));
+    eprintln!("usage: cache-benches [--list] [--smoke] [--seed N] [{}]...", groups.join(" | "));
     ExitCode::from(2)
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// How a measured number is held against its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Relation {
     AtMost,
     /// The target is the least that is accepted.
     AtLeast,
+    /// There is no target: the number is shown for comparison.
+    Shown,
 }
 
 /// One line of the table.
@@ -36,6 +38,8 @@ pub struct Row {
     pub unit: &'static str,
     /// The numbers behind it.
     pub detail: String,
+    /// Where in a table or a plot it belongs: subject, number of keys and the like.
+    pub labels: Map<String, Value>,
 }
 
 impl Row {
@@ -50,7 +54,21 @@ impl Row {
             excused: false,
             unit: "",
             detail,
+            labels: Map::new(),
         }
+    }
+
+    /// A row of samples in `unit` that has no target.
+    pub fn shown(name: &str, samples: &[f64], unit: &'static str) -> Row {
+        let mut row = Row::of_ratios(name, samples, Relation::Shown, 0.0, String::new());
+        row.unit = unit;
+        row
+    }
+
+    /// The same row with one more label.
+    pub fn label(mut self, name: &str, value: impl Into<Value>) -> Row {
+        self.labels.insert(name.to_owned(), value.into());
+        self
     }
 
     /// A row of one number, counted rather than timed.
@@ -64,6 +82,7 @@ impl Row {
             excused: false,
             unit,
             detail: String::new(),
+            labels: Map::new(),
         }
     }
 
@@ -73,6 +92,7 @@ impl Row {
             || match self.relation {
                 Relation::AtMost => self.measured <= self.target,
                 Relation::AtLeast => self.measured >= self.target,
+                Relation::Shown => true,
             }
     }
 
@@ -83,11 +103,12 @@ impl Row {
             "measured": self.measured,
             "low": self.spread.0,
             "high": self.spread.1,
-            "relation": match self.relation { Relation::AtMost => "<=", Relation::AtLeast => ">=" },
-            "target": self.target,
+            "relation": match self.relation { Relation::AtMost => "<=", Relation::AtLeast => ">=", Relation::Shown => "" },
+            "target": (self.relation != Relation::Shown).then_some(self.target),
             "unit": self.unit,
             "holds": self.holds(),
             "detail": self.detail,
+            "labels": self.labels,
         })
     }
 }

@@ -1,14 +1,12 @@
-//! Who is measured: the cache and its in-process rival behind one trait.
+//! Who is measured: the trait of all subjects, and the cache behind it.
 //!
-//! Owns: keys and values of the workloads, and each subject's configuration. Every
+//! Owns: keys and values of the read workloads, and the regions of benchmarks. Every
 //! subject copies the value into the caller's buffer, because that is what a cache
 //! shared between processes has to do.
 
 use std::time::Duration;
 
 use cache_shm::{Buffer, Cache, Mode};
-use dashmap::DashMap;
-use rapidhash::fast::RandomState;
 
 use crate::measure::Stopwatch;
 
@@ -35,12 +33,23 @@ pub fn key(index: u64) -> [u8; KEY_BYTES] {
     bytes
 }
 
-/// Something that maps keys to values.
-pub trait Subject {
-    /// Copies the value into `out` and says whether it was there.
-    fn get(&self, key: &[u8], out: &mut [u8; VALUE_BYTES]) -> bool;
+/// Something that maps keys to values, used by any number of threads.
+pub trait Subject: Sync {
+    /// What one thread uses it through for a while.
+    type Session<'a>: Session
+    where
+        Self: 'a;
+
+    /// Begins to use it.
+    fn session(&self) -> Self::Session<'_>;
+}
+
+/// One thread's use of a subject.
+pub trait Session {
+    /// Copies the value into `out` and says how long it is, if it was there.
+    fn get(&mut self, key: &[u8], out: &mut [u8]) -> Option<usize>;
     /// Stores a value.
-    fn set(&self, key: &[u8], value: &[u8]);
+    fn set(&mut self, key: &[u8], value: &[u8]);
 }
 
 /// A region of a benchmark's own, destroyed when it goes out of scope.
@@ -76,47 +85,24 @@ impl Drop for Region {
 pub struct Shared(pub Cache);
 
 impl Subject for Shared {
+    type Session<'a> = &'a Shared;
+
+    fn session(&self) -> &Shared {
+        self
+    }
+}
+
+impl Session for &Shared {
     #[inline]
-    fn get(&self, key: &[u8], out: &mut [u8; VALUE_BYTES]) -> bool {
+    fn get(&mut self, key: &[u8], out: &mut [u8]) -> Option<usize> {
         let map = self.0.map().expect("the region of a benchmark is open");
-        map.get(key, &mut Buffer(out)).expect("keys and buffer of a benchmark fit").is_some()
+        let found = map.get(key, &mut Buffer(out)).expect("keys and buffer of a benchmark fit");
+        found.map(|meta| meta.value_bytes)
     }
 
-    fn set(&self, key: &[u8], value: &[u8]) {
-        self.0.set(key, value).expect("the region of a benchmark has room");
-    }
-}
-
-/// The map that a Rust program would use inside one process.
-pub struct Local(DashMap<Box<[u8]>, Box<[u8]>, RandomState>);
-
-impl Local {
-    /// An empty map, with the default number of shards.
-    pub fn new() -> Local {
-        Local(DashMap::with_hasher(RandomState::default()))
-    }
-}
-
-impl Default for Local {
-    fn default() -> Self {
-        Local::new()
-    }
-}
-
-impl Subject for Local {
     #[inline]
-    fn get(&self, key: &[u8], out: &mut [u8; VALUE_BYTES]) -> bool {
-        match self.0.get(key) {
-            Some(value) => {
-                out[..value.len()].copy_from_slice(&value);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn set(&self, key: &[u8], value: &[u8]) {
-        self.0.insert(key.into(), value.into());
+    fn set(&mut self, key: &[u8], value: &[u8]) {
+        self.0.set(key, value).expect("the region of a benchmark has room");
     }
 }
 
@@ -124,8 +110,9 @@ impl Subject for Local {
 pub fn fill(subject: &impl Subject, keys: u64, seed: u64) {
     let mut order: Vec<u32> = (0..u32::try_from(keys).expect("fewer than 2^32 keys")).collect();
     fastrand::Rng::with_seed(seed).shuffle(&mut order);
+    let mut session = subject.session();
     for index in order {
-        subject.set(&key(u64::from(index)), &[index as u8; VALUE_BYTES]);
+        session.set(&key(u64::from(index)), &[index as u8; VALUE_BYTES]);
     }
 }
 
@@ -135,14 +122,25 @@ pub fn read(subject: &impl Subject, keys: u64, operations: u64, seed: u64) -> Du
     let mut random = fastrand::Rng::with_seed(seed);
     let mut out = [0; VALUE_BYTES];
     let mut found = 0;
+    let mut session = subject.session();
     let started = Stopwatch::start();
     for _ in 0..operations {
-        found += u64::from(subject.get(&key(random.u64(..keys)), &mut out));
+        found += u64::from(session.get(&key(random.u64(..keys)), &mut out).is_some());
         std::hint::black_box(&out);
     }
     let time = started.elapsed();
     assert_eq!(found, operations, "a benchmark of hits must not miss");
     time
+}
+
+/// Stores the keys `first..first + count`; says how much processor time that took.
+pub fn insert(subject: &impl Subject, first: u64, count: u64) -> Duration {
+    let mut session = subject.session();
+    let started = Stopwatch::start();
+    for index in first..first + count {
+        session.set(&key(index), &[index as u8; VALUE_BYTES]);
+    }
+    started.elapsed()
 }
 
 /// As [`read`], [`BATCH`] keys at a time.
@@ -178,18 +176,20 @@ mod tests {
     }
 
     #[test]
-    fn the_rival_copies_what_was_stored() {
-        let local = Local::new();
-        fill(&local, 100, 1);
+    fn the_cache_copies_what_was_stored() {
+        let region = Region::create("copies", 4 << 20, Mode::Evict);
+        let shared = Shared(region.cache.clone());
+        fill(&shared, 100, 1);
         let mut out = [0; VALUE_BYTES];
-        assert!(local.get(&key(7), &mut out));
+        assert_eq!(shared.session().get(&key(7), &mut out), Some(VALUE_BYTES));
         assert_eq!(out, [7; VALUE_BYTES]);
-        assert!(!local.get(&key(100), &mut out));
+        assert_eq!(shared.session().get(&key(100), &mut out), None);
     }
 
     #[test]
     #[should_panic(expected = "must not miss")]
     fn reading_keys_that_are_not_there_is_no_result() {
-        read(&Local::new(), 10, 10, 1);
+        let region = Region::create("misses", 4 << 20, Mode::Evict);
+        read(&Shared(region.cache.clone()), 10, 10, 1);
     }
 }

@@ -1,12 +1,14 @@
-//! Reads of one thread: the cache against DashMap, and batches against single reads.
+//! Reads of one thread: the cache against every rival of this process, and batches
+//! against single reads.
 
 use cache_shm::Cache;
 
 use super::Plan;
-use crate::measure::{Relation, Row, take_turns};
-use crate::subjects::{BATCH, Local, Region, Shared, fill, read, read_batches};
+use crate::measure::{Relation, Row, quantile, take_turns};
+use crate::rivals::{Entry, RIVALS, Room};
+use crate::subjects::{BATCH, Region, Shared, fill, read, read_batches};
 
-/// Keys at which the rival is met: in cache, in memory, and beyond the reach of the TLB.
+/// Keys at which the rivals are met: in cache, in memory, and beyond the reach of the TLB.
 const KEYS: [u64; 3] = [10_000, 1_000_000, 5_000_000];
 
 /// The rows of this module.
@@ -15,28 +17,52 @@ pub fn rows(plan: Plan) -> Vec<Row> {
     for keys in KEYS.map(|keys| plan.sized(keys, keys / 100)) {
         let region = Region::for_keys("get", keys);
         let shared = Shared(region.cache.clone());
-        let local = Local::new();
         fill(&shared, keys, plan.seed);
-        fill(&local, keys, plan.seed);
-        let operations = plan.sized(if keys <= 10_000 { 1_000_000 } else { 400_000 }, 1_000);
-        let turns = take_turns(
-            plan.sized(25, 2),
-            operations,
-            |turn| read(&shared, keys, operations, plan.seed ^ turn),
-            |turn| read(&local, keys, operations, plan.seed ^ turn),
-        );
-        rows.push(Row::of_ratios(
-            &format!("Rust get 100 B, {keys} keys / DashMap"),
-            &turns.ratios(),
-            Relation::AtMost,
-            1.0,
-            turns.medians("cache", "DashMap"),
-        ));
-        drop(local);
+        for (index, rival) in RIVALS.iter().enumerate() {
+            rows.extend(against(plan, rival, &shared, keys, index == 0));
+        }
         if keys == plan.sized(1_000_000, 10_000) {
             rows.push(batch(plan, &region.cache, keys));
         }
     }
+    rows
+}
+
+/// What a rival's time may at most be, or must at least be, in times of the cache's.
+fn target(rival: &str) -> (Relation, f64) {
+    match rival {
+        "DashMap" => (Relation::AtMost, 0.9),
+        "papaya" => (Relation::AtMost, 1.0),
+        "LMDB" => (Relation::AtMost, 1.0 / 8.0),
+        _ => (Relation::Shown, 0.0),
+    }
+}
+
+/// The ratio, and the times behind it; the cache's own where `with_own`.
+fn against(plan: Plan, rival: &Entry, shared: &Shared, keys: u64, with_own: bool) -> Vec<Row> {
+    let name = rival.name;
+    let rival = (rival.make)(Room::for_keys(keys));
+    rival.fill(keys, plan.seed);
+    let operations = plan.sized(if keys <= 10_000 { 1_000_000 } else { 400_000 }, 1_000);
+    let turns = take_turns(
+        plan.sized(25, 2),
+        operations,
+        |turn| read(shared, keys, operations, plan.seed ^ turn),
+        |turn| rival.read(keys, operations, plan.seed ^ turn),
+    );
+    let (relation, target) = target(name);
+    let title = format!("Rust get 100 B, {keys} keys / {name}");
+    let mut rows = vec![
+        Row::of_ratios(&title, &turns.ratios(), relation, target, turns.medians("cache", name)).label("keys", keys),
+    ];
+    let mut time = |subject: &str, times: &[f64]| {
+        let title = format!("Rust get 100 B, {keys} keys: {subject}");
+        rows.push(Row::shown(&title, times, "ns").label("keys", keys).label("subject", subject));
+    };
+    if with_own {
+        time("cache", &turns.first_ns);
+    }
+    time(name, &turns.second_ns);
     rows
 }
 
@@ -49,11 +75,7 @@ fn batch(plan: Plan, cache: &Cache, keys: u64) -> Row {
         |turn| read_batches(cache, keys, operations, plan.seed ^ turn),
         |turn| read(&shared, keys, operations, plan.seed ^ turn),
     );
-    Row::of_ratios(
-        &format!("Rust get in batches of {BATCH}, {keys} keys / single get"),
-        &turns.ratios(),
-        Relation::AtMost,
-        0.6,
-        turns.medians("batch", "single"),
-    )
+    let detail = format!("{}, {:.1} million/s", turns.medians("batch", "single"), 1e3 / quantile(&turns.first_ns, 0.5));
+    let title = format!("Rust get in batches of {BATCH}, {keys} keys / single get");
+    Row::of_ratios(&title, &turns.ratios(), Relation::AtMost, 0.5, detail)
 }

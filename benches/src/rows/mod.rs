@@ -5,11 +5,15 @@
 use crate::measure::Row;
 
 pub mod capacity;
+pub mod fixed_rate;
 pub mod get;
 pub mod growth;
 pub mod lock;
 pub mod overwrite;
 pub mod scaling;
+pub mod set;
+pub mod tail;
+pub mod workloads;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +38,10 @@ pub type Group = (&'static str, fn(Plan) -> Vec<Row>);
 pub const GROUPS: &[Group] = &[
     ("get", get::rows),
     ("lock", lock::rows),
+    ("set", set::rows),
+    ("tail", tail::rows),
+    ("fixed-rate", fixed_rate::rows),
+    ("workloads", workloads::rows),
     ("scaling", scaling::rows),
     ("overwrite", overwrite::rows),
     ("capacity", capacity::rows),
