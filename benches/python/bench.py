@@ -1,19 +1,25 @@
-"""The Python rows: one process, 20,000 str keys, values of 100 bytes.
+"""The Python rows: one process, 20,000 str keys, values of 100 bytes, beside every rival.
 
-Subjects take turns within each round, in rotating order, and a loop that does nothing
+Subjects take turns within each round, in an order drawn for each, and a loop that does nothing
 has its turn too: what it takes is taken off the others. Times are processor time of the
-thread. Ratios are formed inside a round; their median and spread are reported. One JSON object a line on the standard output.
+thread, or the wall clock for subjects of which another process does a part, and then for
+the cache too. Ratios are formed inside a round; their median and spread are reported.
+One JSON object a line on the standard output.
 """
 
 import argparse
-import functools
+import contextlib
 import json
 import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pycache
+from rivals import RIVALS
+from servers import Absent
 
 KEYS = 20_000
 VALUE = bytes(range(100))
@@ -67,35 +73,88 @@ def batches_of(call, size):
     return loop
 
 
-def nanoseconds(rounds: int, keys: list[str], subjects: dict) -> dict[str, list[float]]:
+@dataclass
+class Subject:
+    """What has its turn in each round."""
+
+    loop: Callable
+    call: Callable | None
+    operations: int
+    # Processor time of the thread, or the wall clock where other processes do a part.
+    clock: Callable[[], int] = time.thread_time_ns
+
+
+def nanoseconds(rounds: int, keys: list[str], subjects: dict[str, Subject], order: random.Random) -> dict:
     """Nanoseconds an operation of each subject in each round, the loop taken off."""
     names = list(subjects)
     taken = {name: [] for name in names}
     for round_number in range(-2, rounds):
-        shift = round_number % len(names)
-        for name in names[shift:] + names[:shift]:
-            loop, call = subjects[name]
-            started = time.thread_time_ns()
-            loop(keys, call)
+        order.shuffle(names)
+        for name in names:
+            subject = subjects[name]
+            # Each round looks at other keys of the shuffled list.
+            first = (round_number + 2) * subject.operations % len(keys)
+            chosen = (keys[first:] + keys[:first])[: subject.operations]
+            if subject.operations == len(keys):
+                # What the subject before it drove out of the processor's caches comes back.
+                subject.loop(chosen, subject.call)
+            started = subject.clock()
+            subject.loop(chosen, subject.call)
             if round_number >= 0:
-                taken[name].append((time.thread_time_ns() - started) / len(keys))
+                taken[name].append((subject.clock() - started) / len(chosen))
     nothing = taken.pop("nothing")
     return {name: [each - loop for each, loop in zip(times, nothing)] for name, times in taken.items()}
 
 
-def row(name: str, ratios: list[float], target: float, detail: str) -> dict:
+def row(name: str, ratios: list[float], relation: str, target: float | None, detail: str = "", **labels) -> dict:
     measured = statistics.median(ratios)
     return {
+        "group": "python",
         "row": name,
         "measured": measured,
         "low": quantile(ratios, 0.1),
         "high": quantile(ratios, 0.9),
-        "relation": "<=",
+        "relation": relation,
         "target": target,
-        "unit": "",
-        "holds": measured <= target,
+        "unit": labels.pop("unit", ""),
+        "holds": {"<=": measured <= (target or 0), ">=": measured >= (target or 0), "": True}[relation],
         "detail": detail,
+        "labels": labels,
     }
+
+
+# How many times as long as the cache's a rival's call has to take.
+GET_TARGETS = {"redis-py": 500, "pymemcache": 400, "DiskCache": 80, "LMDB": 12}
+SET_TARGETS = {"UltraDict": 3}
+
+
+def rows_of(times: dict[str, list[float]], names: list[str]) -> list[dict]:
+    """The table: the cache beside each rival, and what each took."""
+
+    def ratios(first: str, second: str) -> list[float]:
+        return [a / b for a, b in zip(times[first], times[second])]
+
+    rows = [
+        row("Python get 100 B, 20k str keys / lru_cache hit", ratios("cache.get", "lru_cache get"), "<=", 1.15),
+        row("Python set / get, 100 B", ratios("cache.set", "cache.get"), "<=", 4.0),
+        row("Python get_many of 32 / get, 100 B", ratios("cache.get_many of 32", "cache.get"), "", None),
+        row("Python `in` / get, 100 B", ratios("in cache", "cache.get"), "", None),
+    ]
+    for what, targets in [("get", GET_TARGETS), ("set", SET_TARGETS)]:
+        for name in names:
+            if f"{name} {what}" not in times:
+                continue
+            by_wall = "" if f"{name} {what}" not in ELSEWHERE else " by the wall clock"
+            target = targets.get(name)
+            slower = ratios(f"{name} {what}", f"cache.{what}{by_wall}")
+            rows.append(row(f"{name} {what} / Python {what}", slower, ">=" if target else "", target))
+    for name, samples in times.items():
+        subject, _, what = name.rpartition(" ") if name.endswith((" get", " set")) else ("cache", "", name)
+        rows.append(row(f"Python {name}", samples, "", None, unit="ns", subject=subject, operation=what))
+    return rows
+
+
+ELSEWHERE: set[str] = set()
 
 
 def main() -> int:
@@ -104,41 +163,46 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="show that it runs, measure nothing")
     options = parser.parse_args()
 
-    names = [f"user:{number:08}" for number in range(KEYS)]
-    plain = dict.fromkeys(names, VALUE)
-
-    @functools.lru_cache(maxsize=2 * KEYS)
-    def remembered(key):
-        return VALUE
-
-    keys = names * (1 if options.smoke else 5)
+    names = [f"user:{number:08}" for number in range(KEYS // 20 if options.smoke else KEYS)]
+    keys = names.copy()
     random.Random(options.seed).shuffle(keys)
-    with pycache.Cache(None, size="64MiB") as cache:
+    with contextlib.ExitStack() as stack:
+        cache = stack.enter_context(pycache.Cache(None, size="64MiB"))
         for key in names:
             cache.set(key, VALUE)
-            remembered(key)
             assert cache.get(key) == VALUE
+        wall = time.perf_counter_ns
         subjects = {
-            "nothing": (empty_loop, None),
-            "cache.get": (fresh_copy(call_loop), cache.get),
-            "lru_cache": (fresh_copy(call_loop), remembered),
-            "dict.get": (fresh_copy(call_loop), plain.get),
-            "cache.set": (set_loop, cache.set),
-            "in cache": (contains_loop, cache),
-            "cache.get_many of 32": (batches_of(cache.get_many, 32), None),
+            "nothing": Subject(empty_loop, None, len(keys)),
+            "cache.get": Subject(fresh_copy(call_loop), cache.get, len(keys)),
+            "cache.set": Subject(fresh_copy(set_loop), cache.set, len(keys)),
+            "cache.get by the wall clock": Subject(fresh_copy(call_loop), cache.get, len(keys), wall),
+            "cache.set by the wall clock": Subject(fresh_copy(set_loop), cache.set, len(keys), wall),
+            "in cache": Subject(contains_loop, cache, len(keys)),
+            "cache.get_many of 32": Subject(batches_of(cache.get_many, 32), None, len(keys)),
         }
-        times = nanoseconds(2 if options.smoke else 41, keys, subjects)
-        assert len(cache) == KEYS, "a benchmark of hits must not miss"
-
-    def ratios(first: str, second: str) -> list[float]:
-        return [a / b for a, b in zip(times[first], times[second])]
-
-    medians = ", ".join(f"{name} {statistics.median(times[name]):.0f}" for name in times)
-    rows = [
-        row("Python get 100 B, 20k str keys / lru_cache hit", ratios("cache.get", "lru_cache"), 1.4, f"ns: {medians}"),
-        row("Python set / get, 100 B", ratios("cache.set", "cache.get"), 4.0, ""),
-    ]
-    for each in rows:
+        present = []
+        for name, make in RIVALS.items():
+            try:
+                rival = stack.enter_context(make(keys, VALUE))
+            except (ImportError, Absent) as error:
+                print(json.dumps({"group": "python", "absent": name, "why": str(error)}))
+                continue
+            present.append(name)
+            if rival.set and not rival.filled:
+                for key in keys:
+                    rival.set(key, VALUE)
+            assert rival.get(keys[0]) == VALUE, name
+            operations = min(rival.operations, len(keys))
+            clock = wall if rival.elsewhere else time.thread_time_ns
+            for what, loop, call in [("get", call_loop, rival.get), ("set", set_loop, rival.set)]:
+                if call:
+                    subjects[f"{name} {what}"] = Subject(fresh_copy(loop), call, operations, clock)
+                    if rival.elsewhere:
+                        ELSEWHERE.add(f"{name} {what}")
+        times = nanoseconds(2 if options.smoke else 41, keys, subjects, random.Random(options.seed))
+        assert len(cache) == len(keys), "a benchmark of hits must not miss"
+    for each in rows_of(times, present):
         print(json.dumps(each))
     return 0
 

@@ -69,8 +69,8 @@ impl Order {
         }
     }
 
-    /// Carries the order out and says how many operations a second that were.
-    pub fn carry_out(&self, cache: &Cache) -> f64 {
+    /// Carries the order out.
+    pub fn carry_out(&self, cache: &Cache) -> Work {
         // Looking at the clock costs as much as a read, so it is done once for many small operations.
         let pace = (262_144 / self.value_bytes.max(256)).max(1) as u64;
         let value = vec![0x5a; self.value_bytes];
@@ -92,9 +92,25 @@ impl Order {
             count += pace;
             let time = started.elapsed();
             if time >= self.slice {
-                return count as f64 / time.as_secs_f64();
+                return Work { operations: count, time };
             }
         }
+    }
+}
+
+/// What carrying out an order came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// Operations done.
+    pub operations: u64,
+    /// How long they took, by the wall clock.
+    pub time: Duration,
+}
+
+impl Work {
+    /// Operations a second.
+    pub fn each_second(&self) -> f64 {
+        self.operations as f64 / self.time.as_secs_f64()
     }
 }
 
@@ -126,9 +142,10 @@ impl Worker {
         writeln!(self.orders, "{}", order.to_line()).expect("the worker lives");
     }
 
-    /// Waits for its answer: operations a second.
-    pub fn finish(&mut self) -> f64 {
-        self.answer()[0]
+    /// Waits for its answer.
+    pub fn finish(&mut self) -> Work {
+        let answer = self.answer();
+        Work { operations: answer[0] as u64, time: Duration::from_secs_f64(answer[1]) }
     }
 
     /// Lets it begin to work at a fixed rate.
@@ -171,7 +188,8 @@ pub fn serve(names: &[String]) {
             }
             None => {
                 let order = Order::from_line(&line);
-                println!("{}", order.carry_out(&regions[order.region]));
+                let work = order.carry_out(&regions[order.region]);
+                println!("{} {}", work.operations, work.time.as_secs_f64());
             }
         }
     }

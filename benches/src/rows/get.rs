@@ -43,7 +43,7 @@ fn against(plan: Plan, rival: &Entry, shared: &Shared, keys: u64, with_own: bool
     let name = rival.name;
     let rival = (rival.make)(Room::for_keys(keys));
     rival.fill(keys, plan.seed);
-    let operations = plan.sized(if keys <= 10_000 { 1_000_000 } else { 400_000 }, 1_000);
+    let operations = plan.sized(if keys <= 10_000 { 500_000 } else { 200_000 }, 1_000);
     let turns = take_turns(
         plan.sized(25, 2),
         operations,

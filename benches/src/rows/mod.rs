@@ -9,6 +9,7 @@ pub mod fixed_rate;
 pub mod get;
 pub mod growth;
 pub mod lock;
+pub mod matrix;
 pub mod overwrite;
 pub mod scaling;
 pub mod set;
@@ -43,6 +44,7 @@ pub const GROUPS: &[Group] = &[
     ("fixed-rate", fixed_rate::rows),
     ("workloads", workloads::rows),
     ("scaling", scaling::rows),
+    ("matrix", matrix::rows),
     ("overwrite", overwrite::rows),
     ("capacity", capacity::rows),
     ("growth", growth::rows),

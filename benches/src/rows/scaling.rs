@@ -38,7 +38,7 @@ pub fn rows(plan: Plan) -> Vec<Row> {
                 let threads: Vec<_> = (0..count)
                     .map(|index| {
                         let cache = &if private_regions { &private[index] } else { &shared }.cache;
-                        scope.spawn(move || order(index, private_regions, span).carry_out(cache))
+                        scope.spawn(move || order(index, private_regions, span).carry_out(cache).each_second())
                     })
                     .collect();
                 threads.into_iter().map(|thread| thread.join().expect("a reader that panicked has said why")).sum()
@@ -57,7 +57,7 @@ fn in_processes(workers: &mut [Worker], count: usize, order: impl Fn(usize) -> O
     for (index, worker) in workers[..count].iter_mut().enumerate() {
         worker.begin(order(index));
     }
-    workers[..count].iter_mut().map(Worker::finish).sum()
+    workers[..count].iter_mut().map(|worker| worker.finish().each_second()).sum()
 }
 
 /// Throughputs of each turn.
