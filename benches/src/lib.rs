@@ -6,9 +6,11 @@
 //!
 //! Reading order: [`measure`] (turns, ratios, rows), [`latency`] (percentiles),
 //! [`subjects`] (who is measured), [`rivals`] (against whom), [`workload`] (with what),
-//! [`processes`] and [`paced`] (workers), then one module of [`rows`] for each promise. The Python rows are in
+//! [`processes`] and [`paced`] (workers), then one module of [`rows`] for each promise;
+//! [`counted`] is what instructions are counted of. The Python rows are in
 //! `benches/python`, and `benches/bench.py` runs all of them.
 
+pub mod counted;
 pub mod latency;
 pub mod measure;
 pub mod paced;

@@ -5,13 +5,19 @@
 
 use std::process::ExitCode;
 
-use cache_benches::processes;
 use cache_benches::rows::{GROUPS, Plan};
+use cache_benches::{counted, processes};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|argument| argument == processes::WORKER) {
         processes::serve(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    if let [word, kind, operations] = &arguments[..]
+        && word == counted::COUNTED
+    {
+        counted::run(kind, operations.parse().expect("operations are a number"));
         return ExitCode::SUCCESS;
     }
     let mut plan = Plan { seed: 20_261_122, smoke: false };
