@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos crash-sweep wheel clean
+.PHONY: help demo test check bench bench-full report chaos crash-sweep wheel clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -12,6 +12,8 @@ TRACE ?=
 # How long the chaos run kills, and a seed to replay the plan of another run.
 SECONDS ?= 120
 SEED ?=
+# The groups of benchmarks to run; without any, those that make the table.
+GROUPS ?=
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -25,8 +27,14 @@ test: ## every test of every part
 check: ## the quick inner loop: format, lints, unit tests, Python tests
 	@.ci/with-tools python .ci/stages.py quick
 
-bench: wheel ## every benchmark, one table of ratios against their targets; CACHE_SHM_TRACES=directory adds hit ratios
-	@.ci/with-tools python benches/bench.py
+bench: wheel ## one table of ratios against their targets (about 20 minutes; GROUPS="get set" for some); CACHE_SHM_TRACES=directory adds hit ratios
+	@.ci/with-tools python benches/bench.py $(GROUPS)
+
+bench-full: wheel ## every benchmark at every size, rivals included (about 40 minutes)
+	@.ci/with-tools python benches/bench.py --full
+
+report: ## docs/benchmarks.md and its plots, from what was measured last
+	@.ci/with-tools python benches/report.py
 
 chaos: ## kills processes at random while they use regions; SECONDS=n for how long, SEED=n for the same plan again
 	@.ci/with-tools cargo test --locked --release --package cache-shm --test chaos -- \

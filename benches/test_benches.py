@@ -1,0 +1,80 @@
+"""That every benchmark runs, that the report can be made of what they print, and that an
+operation takes no more instructions than it did."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "python")]
+import bench  # noqa: E402
+import instructions  # noqa: E402
+import report  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def smoke() -> dict:
+    """What a run of everything at small sizes writes."""
+    shutil.rmtree(bench.RESULTS / "smoke", ignore_errors=True)
+    done = subprocess.run([sys.executable, HERE / "bench.py", "--smoke"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads((bench.RESULTS / "smoke" / "results.json").read_text(encoding="utf-8"))
+
+
+def test_every_group_prints_rows_or_says_what_is_absent(smoke):
+    assert list(smoke["groups"]) == [group.name for group in bench.GROUPS]
+    for name, group in smoke["groups"].items():
+        assert group["rows"] or group["absent"], name
+
+
+def test_the_rust_program_has_no_group_that_is_not_run(smoke):
+    listed = subprocess.run([instructions.program(), "--list"], capture_output=True, text=True, check=True)
+    assert set(listed.stdout.split()) == {group.name for group in bench.GROUPS if not group.program}
+
+
+def test_every_rival_is_measured(smoke):
+    absent = {name for group in smoke["groups"].values() for name in group["absent"]}
+    # Debian's packages of APCu and Yac exclude each other.
+    if missing := absent - {"Yac"}:
+        pytest.skip(f"absent: {', '.join(sorted(missing))}")
+
+
+def test_the_table_of_values_has_a_line_for_each_row(smoke):
+    with (bench.RESULTS / "smoke" / "results.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = [row["row"] for group in smoke["groups"].values() for row in group["rows"]]
+    assert [line["row"] for line in lines] == rows
+
+
+def test_the_same_results_make_the_same_report(smoke, tmp_path):
+    pages = [tmp_path / name / "benchmarks.md" for name in ("one", "two")]
+    for page in pages:
+        page.parent.mkdir()
+        report.write(smoke, page)
+    files = [sorted(path.relative_to(page.parent) for path in page.parent.rglob("*.*")) for page in pages]
+    assert files[0] == files[1] and len(files[0]) > 5
+    for name in files[0]:
+        assert (pages[0].parent / name).read_bytes() == (pages[1].parent / name).read_bytes()
+
+
+def test_a_row_that_loses_is_shown_as_losing():
+    row = {"row": "x", "measured": 2.0, "low": 1.0, "high": 3.0, "unit": "", "detail": "", "labels": {}}
+    assert "**loses**" in report.verdicts([{**row, "relation": "<=", "target": 1.0, "holds": False}])
+    assert "loses" not in report.verdicts([{**row, "relation": "", "target": None, "holds": True}])
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize("kind", instructions.KINDS)
+def test_an_operation_takes_no_more_instructions_than_it_did(smoke, kind):
+    kept = json.loads(instructions.KEPT.read_text(encoding="utf-8"))
+    assert not instructions.complaint(kind, kept[kind], instructions.counted(kind))
+
+
+def test_growth_of_more_than_five_percent_is_complained_about():
+    assert instructions.complaint("get", 100.0, 104.9) is None
+    assert "5.1% more" in instructions.complaint("get", 100.0, 105.1)
