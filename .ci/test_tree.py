@@ -116,6 +116,7 @@ def direct_dependencies() -> dict[str, set[str]]:
     """Each direct dependency from outside the tree, with the parts that name it."""
     found: dict[str, set[str]] = {}
     packages = cargo_metadata("--no-deps")["packages"]
+    packages += cargo_metadata("--no-deps", "--manifest-path", "benches/blackboard/Cargo.toml")["packages"]
     for package in packages:
         for dependency in package["dependencies"]:
             if dependency.get("path") is None:

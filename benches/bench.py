@@ -47,6 +47,7 @@ GROUPS = [
     Group("memory", 2, "memory.py", takes_quick=True),
     Group("php-apcu", 0.2, "php.py", ("apcu",)),
     Group("php-yac", 0.2, "php.py", ("yac",)),
+    Group("blackboard", 5, "blackboard.py", full_only=True),
     Group("instructions", 0.5, "instructions.py"),
     Group("get", 3),
     Group("lock", 0.1),
@@ -225,7 +226,7 @@ def main() -> int:
     for group in GROUPS:
         if options.groups and group.name not in options.groups:
             continue
-        if group.full_only and not (options.full or options.smoke or options.groups):
+        if group.full_only and not (options.full or options.groups):
             continue
         found, started = machine(), time.monotonic()
         if group.program:

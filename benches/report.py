@@ -15,31 +15,93 @@ PAGE = bench.TREE / "docs" / "benchmarks.md"
 
 # Title, what the reader has to know, and the plots of each group, in the order of the page.
 SECTIONS = {
-    "get": ("Reads in one process", "16 B keys, 100 B values copied out, uniform keys, one thread. Maps hold counted or boxed values in this process; "
-            "LMDB opens a read transaction for each get, because a cache's get has to see the last set."),
-    "set": ("Sets in one process", "New keys into a full region or cache (*steady eviction*), or other values for keys that are there (*overwriting*)."),
-    "workloads": ("Whole workloads", "One thread; a get that misses is followed by a set. Times of the cache divided by those of the rival. "
-                  "The size mixes and the scan-polluted stream have room for half of what they want, the others for all."),
-    "tail": ("The slowest sets", "From an empty region over a million keys into steady eviction. *Computing alone* is a loop of about a set's "
-             "length, timed between the sets: what the machine itself takes from any program."),
-    "growth": ("Growth to ten million items", ""),
-    "fixed-rate": ("Latency at a fixed rate", "One process reads and one writes, in the shape of Chronicle Map's published test. Each operation is timed from "
-                   "the moment at which it was due, so a stall counts for all that it delayed. *Doing nothing* is the same timetable without operations."),
-    "scaling": ("Two against one", ""),
-    "matrix": ("How cost grows", "Millions of operations a second of all processes together."),
-    "python": ("Python", "One process, 20,000 str keys, 100 B values. Rivals of which another process does a part are timed by the wall clock, "
-               "and so is the cache beside them."),
-    "php-apcu": ("PHP: APCu", "Another interpreter with its own cache, in turns with this cache in Python."),
-    "php-yac": ("PHP: Yac", "As for APCu."),
-    "memory": ("Memory", "Distinct 16 B keys until the subject has long evicted. *Overhead* is the limit less keys and values, for each item held. "
-               "*Resident* is what the kernel counts: the region's file, the server's process."),
-    "startup": ("Start-up", "Each sample is a process of its own."),
-    "lock": ("The stripe lock", ""),
-    "overwrite": ("Overwriting what fits", "Nothing may be evicted or refused while live data stays below 85 % of the region."),
-    "capacity": ("Capacity", ""),
-    "instructions": ("Counted instructions", "By callgrind; the tests fail when one grows by more than 5 % over the number kept in `benches/instructions.json`."),
-    "hit-ratio": ("Hit ratio", "Request streams through a real region, in points below textbook S3-FIFO of as many objects."),
-}  # fmt: skip
+    "get": (
+        "Reads in one process",
+        "16 B keys, 100 B values copied out, uniform keys, one thread. Maps hold counted or boxed values in this "
+        "process; LMDB opens a read transaction for each get, because a cache's get has to see the last set.",
+    ),
+    "set": (
+        "Sets in one process",
+        "New keys into a full region or cache (*steady eviction*), or other values for keys that are there "
+        "(*overwriting*).",
+    ),
+    "workloads": (
+        "Whole workloads",
+        "One thread; a get that misses is followed by a set. Times of the cache divided by those of the rival. "
+        "The size mixes and the scan-polluted stream have room for half of what they want, the others for all.",
+    ),
+    "tail": (
+        "The slowest sets",
+        "From an empty region over a million keys into steady eviction. *Computing alone* is a loop of about a "
+        "set's length, timed between the sets: what the machine itself takes from any program.",
+    ),
+    "growth": (
+        "Growth to ten million items",
+        "",
+    ),
+    "fixed-rate": (
+        "Latency at a fixed rate",
+        "One process reads and one writes, in the shape of Chronicle Map's published test. Each operation is "
+        "timed from the moment at which it was due, so a stall counts for all that it delayed. *Doing nothing* is "
+        "the same timetable without operations.",
+    ),
+    "scaling": (
+        "Two against one",
+        "",
+    ),
+    "matrix": (
+        "How cost grows",
+        "Millions of operations a second of all processes together.",
+    ),
+    "python": (
+        "Python",
+        "One process, 20,000 str keys, 100 B values. Rivals of which another process does a part are timed by the "
+        "wall clock, and so is the cache beside them.",
+    ),
+    "php-apcu": (
+        "PHP: APCu",
+        "Another interpreter with its own cache, in turns with this cache in Python.",
+    ),
+    "php-yac": (
+        "PHP: Yac",
+        "As for APCu.",
+    ),
+    "blackboard": (
+        "iceoryx2's blackboard",
+        "Its keys and types are fixed when it is created, one process writes, and nothing is evicted: a read is "
+        "all that compares.",
+    ),
+    "memory": (
+        "Memory",
+        "Distinct 16 B keys until the subject has long evicted. *Overhead* is the limit less keys and values, for "
+        "each item held. *Resident* is what the kernel counts: the region's file, the server's process.",
+    ),
+    "startup": (
+        "Start-up",
+        "Each sample is a process of its own.",
+    ),
+    "lock": (
+        "The stripe lock",
+        "",
+    ),
+    "overwrite": (
+        "Overwriting what fits",
+        "Nothing may be evicted or refused while live data stays below 85 % of the region.",
+    ),
+    "capacity": (
+        "Capacity",
+        "",
+    ),
+    "instructions": (
+        "Counted instructions",
+        "By callgrind; the tests fail when one grows by more than 5 % over the number kept in "
+        "`benches/instructions.json`.",
+    ),
+    "hit-ratio": (
+        "Hit ratio",
+        "Request streams through a real region, in points below textbook S3-FIFO of as many objects.",
+    ),
+}
 
 
 def markdown(columns: list[str], lines: Iterable[list[str]]) -> str:
@@ -166,10 +228,11 @@ def page(results: dict, drawn: dict[str, list[str]], directory: str) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make report` from what `make bench` measured (`make bench-full` for every size). Numbers are medians;",
-        "what is compared took turns in one run, slice by slice, and a ratio is the median of the ratios of neighbouring",
-        "slices, beside its tenth and ninetieth percentile. Times of two runs or two machines are not comparable. Losing",
-        "rows are shown. A ratio `a / b` of times below 1 means that a is faster.",
+        "Written by `make report` from what `make bench` measured (`make bench-full` for every size). Numbers are",
+        "medians; what is compared took turns in one run, slice by slice, and a ratio is the median of the ratios of",
+        "neighbouring slices, beside its tenth and ninetieth percentile. Times of two runs or two machines are not",
+        "comparable, and a machine that is not idle (a load of more than a few tenths before a group) makes them longer.",
+        "Losing rows are shown. A ratio `a / b` of times below 1 means that a is faster.",
         "",
         f"Measured on: {'; '.join(machines)}. {len(held) - losing} of {len(held)} rows with a target reach it.",
     ]
@@ -181,9 +244,8 @@ def page(results: dict, drawn: dict[str, list[str]], directory: str) -> str:
         lines += ["", f"## {title}", ""]
         lines += [text, ""] if text else []
         seconds, load = group["seconds"], group["machine"]["load_before"]
-        lines += [
-            f"`.ci/with-tools python benches/bench.py {name}`, {seconds} s, seed {group['seed']}, load before it {load}."
-        ]
+        command = f"`.ci/with-tools python benches/bench.py {name}`"
+        lines += [f"{command}, {seconds} s, seed {group['seed']}, load before it {load}."]
         if group["absent"]:
             lines += [
                 "",

@@ -47,7 +47,7 @@ pub fn rows(plan: Plan) -> Vec<Row> {
         let stream = workload.stream(keys as u32, slice * plan.sized(22, 3) as usize, plan.seed);
         let wanted = stream.footprint_bytes();
         let bytes = if fit == Fit::Half { wanted / 2 } else { wanted * 2 };
-        let region = Region::create("workload", bytes.max(16 << 20), Mode::Evict);
+        let region = Region::create("workload", bytes.max(plan.sized(1 << 20, 16 << 20)), Mode::Evict);
         let pieces = stream.pieces(slice);
         for rival in RIVALS {
             if fit == Fit::All && rival.kind != Kind::Database || rival.kind.is_bounded() {
