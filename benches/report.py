@@ -51,7 +51,8 @@ SECTIONS = {
     ),
     "matrix": (
         "How cost grows",
-        "Millions of operations a second of all processes together.",
+        "Millions of operations a second of all processes together. A star marks cells in which sets were refused as "
+        "full.",
     ),
     "python": (
         "Python",
@@ -141,7 +142,7 @@ def label(name: str) -> Callable:
 
 
 def measured(row: dict) -> str:
-    return bench.number(row["measured"], "")
+    return bench.number(row["measured"], "") + (" *" if "refused" in row["labels"] else "")
 
 
 def percentile(row: dict) -> str:
@@ -231,7 +232,8 @@ def page(results: dict, drawn: dict[str, list[str]], directory: str) -> str:
         "Written by `make report` from what `make bench` measured (`make bench-full` for every size). Numbers are",
         "medians; what is compared took turns in one run, slice by slice, and a ratio is the median of the ratios of",
         "neighbouring slices, beside its tenth and ninetieth percentile. Times of two runs or two machines are not",
-        "comparable, and a machine that is not idle (a load of more than a few tenths before a group) makes them longer.",
+        "comparable, and a machine that is not idle (a load of more than a few tenths before a group) makes them",
+        "longer.",
         "Losing rows are shown. A ratio `a / b` of times below 1 means that a is faster.",
         "",
         f"Measured on: {'; '.join(machines)}. {len(held) - losing} of {len(held)} rows with a target reach it.",

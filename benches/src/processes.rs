@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache_shm::{Buffer, Cache};
+use cache_shm::{Buffer, Cache, Error};
 
 use crate::paced::Paced;
 use crate::subjects::{Region, key};
@@ -71,12 +71,13 @@ impl Order {
 
     /// Carries the order out.
     pub fn carry_out(&self, cache: &Cache) -> Work {
-        // Looking at the clock costs as much as a read, so it is done once for many small operations.
-        let pace = (262_144 / self.value_bytes.max(256)).max(1) as u64;
+        // Looking at the clock costs as much as a read, so it is done once for several operations;
+        // not for many, because sets of many processes can wait for each other.
+        let pace = (16_384 / self.value_bytes.max(256)).max(1) as u64;
         let value = vec![0x5a; self.value_bytes];
         let mut out = vec![0; self.value_bytes];
         let mut random = fastrand::Rng::with_seed(self.seed);
-        let (started, mut count) = (Instant::now(), 0u64);
+        let (started, mut count, mut refused) = (Instant::now(), 0u64, 0u64);
         loop {
             for _ in 0..pace {
                 let key = key(self.first_key + random.u64(..self.keys));
@@ -86,13 +87,17 @@ impl Order {
                     assert!(found.is_some() || !self.must_hit, "a benchmark of hits must not miss");
                     std::hint::black_box(&out);
                 } else {
-                    cache.set(&key, &value).expect("an evicting region has room");
+                    match cache.set(&key, &value) {
+                        Ok(_) => {}
+                        Err(Error::Full { .. }) => refused += 1,
+                        Err(error) => panic!("a set failed otherwise than by a full region: {error}"),
+                    }
                 }
             }
             count += pace;
             let time = started.elapsed();
             if time >= self.slice {
-                return Work { operations: count, time };
+                return Work { operations: count, refused, time };
             }
         }
     }
@@ -101,8 +106,10 @@ impl Order {
 /// What carrying out an order came to.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
-    /// Operations done.
+    /// Operations done, refused ones included.
     pub operations: u64,
+    /// Sets that were refused because the region was full.
+    pub refused: u64,
     /// How long they took, by the wall clock.
     pub time: Duration,
 }
@@ -145,7 +152,7 @@ impl Worker {
     /// Waits for its answer.
     pub fn finish(&mut self) -> Work {
         let answer = self.answer();
-        Work { operations: answer[0] as u64, time: Duration::from_secs_f64(answer[1]) }
+        Work { operations: answer[0] as u64, refused: answer[1] as u64, time: Duration::from_secs_f64(answer[2]) }
     }
 
     /// Lets it begin to work at a fixed rate.
@@ -189,7 +196,7 @@ pub fn serve(names: &[String]) {
             None => {
                 let order = Order::from_line(&line);
                 let work = order.carry_out(&regions[order.region]);
-                println!("{} {}", work.operations, work.time.as_secs_f64());
+                println!("{} {} {}", work.operations, work.refused, work.time.as_secs_f64());
             }
         }
     }

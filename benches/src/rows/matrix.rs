@@ -10,7 +10,7 @@ use cache_shm::Mode;
 
 use super::Plan;
 use crate::measure::{Row, quantile};
-use crate::processes::{Order, Worker};
+use crate::processes::{Order, Work, Worker};
 use crate::subjects::{Region, VALUE_BYTES, key};
 
 const PROCESSES: [usize; 5] = [1, 2, 4, 8, 16];
@@ -48,26 +48,33 @@ fn measure(plan: Plan, table: &str, region: &Region, cells: &[Cell]) -> Vec<Row>
     let most = cells.iter().map(|cell| cell.processes).max().unwrap_or(0);
     let mut workers: Vec<Worker> = (0..most).map(|_| Worker::start(&[region])).collect();
     let mut samples = vec![Vec::new(); cells.len()];
+    let mut refused = vec![0; cells.len()];
     for round in 0..=plan.sized(7, 1) {
-        for (cell, samples) in cells.iter().zip(&mut samples) {
+        for ((cell, samples), refused) in cells.iter().zip(&mut samples).zip(&mut refused) {
             let started = Instant::now();
             let seed = |index: usize| plan.seed ^ round << 16 ^ index as u64;
             for (index, worker) in workers[..cell.processes].iter_mut().enumerate() {
                 worker.begin(Order { seed: seed(index), ..cell.order });
             }
             // By one clock: processes that share a core do not work all the time of their slice.
-            let operations: u64 = workers[..cell.processes].iter_mut().map(|worker| worker.finish().operations).sum();
+            let work: Vec<Work> = workers[..cell.processes].iter_mut().map(Worker::finish).collect();
+            let operations: u64 = work.iter().map(|work| work.operations).sum();
             // The first round is for page tables and caches.
             if round > 0 {
+                *refused += work.iter().map(|work| work.refused).sum::<u64>();
                 samples.push(operations as f64 / started.elapsed().as_secs_f64() / 1e6);
             }
         }
     }
-    let rows = cells.iter().zip(&samples).map(|(cell, samples)| {
+    let rows = cells.iter().zip(&samples).zip(refused).map(|((cell, samples), refused)| {
         let words: Vec<&str> = cell.labels.iter().map(|(_, value)| value.as_str()).collect();
         let mut row = Row::shown(&format!("{table}: {}", words.join(", ")), samples, "million/s").label("table", table);
         let nanoseconds = 1e3 * cell.processes.min(cores()) as f64 / quantile(samples, 0.5);
         row.detail = format!("{nanoseconds:.0} ns of a core an operation");
+        if refused > 0 {
+            row.detail += &format!("; {refused} sets refused as full");
+            row = row.label("refused", refused);
+        }
         cell.labels.iter().fold(row.label("core_ns", nanoseconds), |row, (name, value)| row.label(name, value.as_str()))
     });
     rows.collect()
