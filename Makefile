@@ -27,7 +27,7 @@ test: ## every test of every part
 check: ## the quick inner loop: format, lints, unit tests, Python tests
 	@.ci/with-tools python .ci/stages.py quick
 
-bench: wheel ## one table of ratios against their targets (about 20 minutes; GROUPS="get set" for some); CACHE_SHM_TRACES=directory adds hit ratios
+bench: wheel ## one table of ratios against their targets (about 25 minutes; GROUPS="get set" for some); CACHE_SHM_TRACES=directory adds hit ratios
 	@.ci/with-tools python benches/bench.py $(GROUPS)
 
 bench-full: wheel ## every benchmark at every size, rivals included (about 40 minutes)

@@ -1,6 +1,6 @@
 """Measures, and prints one table: `make bench`.
 
-The quick groups take about twenty minutes, `--full` twice that; `bench.py GROUP...` measures
+The quick groups take about 25 minutes, `--full` twice that; `bench.py GROUP...` measures
 some groups only, and `--list` says how long each takes. Results replace those of the same
 groups in target/bench/results.json (and .csv), with the machine's kind and the seed;
 `benches/report.py` makes docs/benchmarks.md from them.
@@ -49,12 +49,12 @@ GROUPS = [
     Group("php-yac", 0.2, "php.py", ("yac",)),
     Group("blackboard", 5, "blackboard.py", full_only=True),
     Group("instructions", 0.5, "instructions.py"),
-    Group("get", 3),
+    Group("get", 4),
     Group("lock", 0.1),
     Group("set", 2),
     Group("tail", 0.2),
     Group("fixed-rate", 1),
-    Group("workloads", 2),
+    Group("workloads", 5),
     Group("scaling", 1),
     Group("matrix", 3),
     Group("overwrite", 1),
