@@ -450,12 +450,14 @@ impl<H: Host> Map<H> {
             return victim.run(worker, budget);
         }
         let now_ms = self.host.now_ms();
-        let due = (0..self.geometry.segment_count).find(|index| {
+        let is_due = |index: &u32| {
             let row = self.row(*index);
             // Relaxed: a hint.
             row.state().usage == Use::Sealed && row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms
-        });
-        let victim = due.and_then(|index| self.claim(index, Use::Sealed, Some(Walk::Sweep), owner));
+        };
+        // Not only the first: a stopped writer can keep one from being claimed.
+        let claim = |index| self.claim(index, Use::Sealed, Some(Walk::Sweep), owner);
+        let victim = (0..self.geometry.segment_count).filter(is_due).find_map(claim);
         victim.map_or(Progress::Nothing(false), |victim| victim.run(worker, budget))
     }
 

@@ -537,3 +537,27 @@ fn a_run_in_the_making_keeps_its_parts_while_others_leave() {
     assert_eq!(other.release_stray_parts(), 0);
     assert_eq!(map.row(head + 2).state_word(), part);
 }
+
+/// The first segment that was due was once the only one that background work tried.
+#[test]
+fn a_stopped_writer_keeps_its_own_segment_from_being_swept_and_no_other() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let soon = WriteOptions { expires_at_ms: 1000, ..WriteOptions::default() };
+    for number in 0..5_000u64 {
+        let options = if number % 2 == 0 { soon } else { WriteOptions::default() };
+        map.set(&number.to_le_bytes(), &[1; 100], &options).unwrap();
+    }
+    host.now_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    let sealed = |index: &u32| map.row(*index).state().usage == crate::segment::Use::Sealed;
+    let pinned = (0..bench.geometry.segment_count).find(sealed).unwrap();
+    let (worker, _) = other.enter(&Deadline::new(0)).unwrap();
+    worker.publish_pin.store(u64::from(pinned) + 1, crate::sync::Ordering::Release);
+    for _ in 0..1_000 {
+        map.maintain(1 << 20).unwrap();
+    }
+    let expired = map.stats().expirations;
+    assert!(expired > 2_300, "{expired} of 2500 were swept; the rest is pinned, or in the open segment");
+    assert!(map.validate().is_clean());
+}
