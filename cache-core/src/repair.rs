@@ -90,10 +90,13 @@ impl<H: Host> Map<H> {
                 self.mend_row(index, &named, owner, &mut repaired);
             }
             repaired.segments += u64::from(self.release_stray_parts());
-            self.mend_stray_blocks(&mut repaired);
             let blocks = self.blocks_by_stripe();
             for stripe in 0..self.geometry.stripe_count {
                 self.mend_stripe(&worker, owner, stripe, &blocks[stripe as usize], timeout_ns, &mut repaired);
+            }
+            // Only once every stripe has taken what it leads to.
+            if repaired.stripes_busy.is_empty() {
+                self.mend_stray_blocks(&mut repaired);
             }
             let named = self.gather();
             for index in 0..self.geometry.segment_count {
