@@ -101,7 +101,7 @@ fn one_damage(seed: u64, mode: Mode) {
 #[test]
 fn whatever_words_were_changed_the_region_is_sound_after_a_repair() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default);
-    let (first, count): (u64, u64) = (number("CACHE_SHM_SEED", 1), number("CACHE_SHM_SEEDS", 20));
+    let (first, count): (u64, u64) = (number("CACHE_SHM_SEED", 1), number("CACHE_SHM_SEEDS", 60));
     for seed in first..first + count {
         one_damage(seed, if seed % 2 == 0 { Mode::Evict } else { Mode::NoEvict });
     }
