@@ -57,7 +57,7 @@ pub struct Map<H: Host> {
     pub(crate) was_tight: AtomicU64,
     /// When the file system last refused memory; 0 = never.
     pub(crate) space_refused_ns: AtomicU64,
-    /// When compaction last freed no more than it took; 0 = never.
+    /// When compaction last freed no more than it took, or waited for others in vain; 0 = never.
     pub(crate) compaction_futile_ns: AtomicU64,
 }
 

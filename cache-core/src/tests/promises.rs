@@ -561,3 +561,27 @@ fn a_stopped_writer_keeps_its_own_segment_from_being_swept_and_no_other() {
     assert!(expired > 2_300, "{expired} of 2500 were swept; the rest is pinned, or in the open segment");
     assert!(map.validate().is_clean());
 }
+
+/// Whoever compacts leaves a free segment for each victim that others walk. Where those were
+/// stopped in the middle of it, an evicting region once waited for them until each deadline.
+#[test]
+fn reclaimers_that_are_stopped_keep_nobody_from_writing_to_an_evicting_region() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let options = WriteOptions { timeout_ns: 50_000_000, ..WriteOptions::default() };
+    let set = |number: u64| map.set(&number.to_le_bytes(), &[1; 200], &options);
+    for number in 0..2_000 {
+        set(number).unwrap();
+    }
+    let sealed = |index: &u32| map.row(*index).state().usage == crate::segment::Use::Sealed;
+    for (index, slot) in (0..bench.geometry.segment_count).filter(sealed).take(8).collect::<Vec<_>>().iter().zip(1..) {
+        let stopped = bench.attach(&host, slot).owner().unwrap();
+        let row = map.row(*index);
+        let from = row.state_word();
+        assert!(row.change(from, row.state().owned(crate::segment::Use::Reclaiming, stopped)));
+    }
+    for number in 0..20_000 {
+        set(number % 2_000).unwrap_or_else(|error| panic!("{number}: {error:?}"));
+    }
+}
