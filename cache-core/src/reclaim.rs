@@ -520,12 +520,15 @@ impl<H: Host> Map<H> {
                 worker.count(Counter::Busy, 1);
                 return Err(refused.unwrap_or_else(|| deadline.busy(&self.host)));
             }
-            match self.take_free(purpose, owner) {
+            match self.take_free(purpose, bytes, owner) {
                 Ok(Some(index)) => return Ok(index),
                 Ok(None) => {}
                 Err(error) => {
                     // Relaxed: a hint of this process.
                     self.space_refused_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
+                    if !(0..self.geometry.segment_count).any(|index| self.could_hold(index, bytes)) {
+                        return Err(error);
+                    }
                     refused = Some(error);
                 }
             }
@@ -566,6 +569,12 @@ impl<H: Host> Map<H> {
         }
         worker.count(Counter::Full, 1);
         Err(refused.unwrap_or_else(|| self.full(bytes)))
+    }
+
+    /// True if the segment has memory for `bytes` bytes, and may be free one day.
+    fn could_hold(&self, index: u32, bytes: u64) -> bool {
+        let row = self.row(index);
+        row.state().usage != Use::Index && row.has_memory(&self.geometry, bytes)
     }
 
     fn evict_for_a_while(&self) {

@@ -585,3 +585,19 @@ fn reclaimers_that_are_stopped_keep_nobody_from_writing_to_an_evicting_region() 
         set(number % 2_000).unwrap_or_else(|error| panic!("{number}: {error:?}"));
     }
 }
+
+/// A segment's memory is asked for piece by piece. A piece that was refused was once asked
+/// for again by each write, which failed although the region has other memory to reuse.
+#[test]
+fn an_evicting_region_goes_on_in_the_memory_that_it_has() {
+    let host = TestHost { space: Some((8 << 20).into()), ..TestHost::default() };
+    let bench = Bench::new(64 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..100_000u64 {
+        map.set(&number.to_le_bytes(), &[6; 500], &WriteOptions::default())
+            .unwrap_or_else(|error| panic!("{number}: {error:?}"));
+    }
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert!(report.items > 5_000, "{} items in what there is", report.items);
+}

@@ -238,7 +238,7 @@ fn what_a_dead_owner_held_is_given_back() {
     let lock_of = |stripe| map.region.word32(map.geometry.stripe_offset(stripe) + stripe_at::LOCK);
     lock_of(3).store(gone.word(), Ordering::Relaxed);
     map.region.word32(map.geometry.lane_offset(2) + lane::LOCK).store(gone.word(), Ordering::Relaxed);
-    let claimed = dead.take_free(crate::segment::Purpose::Data, gone).unwrap().unwrap();
+    let claimed = dead.take_free(crate::segment::Purpose::Data, 1, gone).unwrap().unwrap();
     let (worker, _) = dead.enter(&crate::deadline::Deadline::new(0)).unwrap();
     let deadline = crate::deadline::Deadline::new(0);
     let blocks = dead.own_blocks(&worker, 3, 2, gone, &deadline).unwrap();
