@@ -390,7 +390,7 @@ impl<H: Host> Map<H> {
             .map(|index| self.stripe(index))
             .filter(|stripe| stripe.seen_default().load(Ordering::Relaxed) == generation)
             .map(|stripe| (stripe.items().load(Ordering::Relaxed) as i64).max(0) as u64)
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// Releases everything that is owned in the name of participant slot `index` by an

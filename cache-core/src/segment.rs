@@ -286,7 +286,7 @@ impl<H: Host> Map<H> {
     /// Free segments, as far as is known.
     pub(crate) fn free_segments_hint(&self) -> u64 {
         // Relaxed: a hint. It may have gone below zero for a moment.
-        (self.free_hint().load(Ordering::Relaxed) as i64).max(0) as u64
+        (self.free_hint().load(Ordering::Relaxed) as i64).clamp(0, self.geometry.segment_count.into()) as u64
     }
 
     /// Claims a free segment, with memory for its first `bytes` bytes. `None` if none is free

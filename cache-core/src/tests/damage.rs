@@ -93,6 +93,30 @@ fn any_words_changed_under_any_operation_end_in_an_answer() {
     }
 }
 
+/// Counts that no writer reaches were added up as they are: a panic where overflow is checked,
+/// and a wrong choice elsewhere.
+#[test]
+fn counts_that_nobody_reaches_overflow_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..4_000u64 {
+        map.set(&number.to_le_bytes(), &[1; 200], &WriteOptions::default()).unwrap();
+    }
+    let most = i64::MAX as u64;
+    for index in 0..map.geometry().segment_count {
+        map.row(index).live().store(most, Ordering::Relaxed);
+        map.row(index).written().store(u64::MAX, Ordering::Relaxed);
+    }
+    for index in 0..map.geometry().stripe_count {
+        map.stripe(index).items().store(most, Ordering::Relaxed);
+    }
+    assert!(map.stats().items >= most);
+    drop(map.set(b"a run", &vec![2; 50_000], &WriteOptions::default()));
+    map.free_hint().store(most, Ordering::Relaxed);
+    assert!(map.free_segments_hint() <= u64::from(map.geometry().segment_count));
+}
+
 /// A split of a block as deep as a directory gets asks for a directory that no segment has
 /// room for. A write once made index memory of half the region for it, and dropped the rest.
 #[test]
