@@ -96,15 +96,21 @@ impl<H: Host> Map<H> {
         for _ in 0..TURNS_MAX {
             // The lane that gets the next segment: the one with the least room left.
             let (mut refill, mut refill_left) = (None, u64::MAX);
+            // The segment that has room and gets no memory for it.
+            let mut bare = None;
             let mut seen = 0;
             let mut all_held = true;
             for lane in first..first + at::PER_QUEUE {
                 match self.try_append(lane, pin, request, owner) {
                     Room::Here(place) => return Ok(place),
                     Room::Unbacked { segment, bytes } => {
-                        self.back_segment(segment, bytes)?;
                         all_held = false;
-                        refill = None;
+                        (bare, refill) = match self.back_segment(segment, bytes) {
+                            Ok(()) => (None, None),
+                            // Another segment may have memory: this one is as good as full.
+                            Err(Error::NoSpace { .. }) => (Some(segment), Some(lane)),
+                            Err(error) => return Err(error),
+                        };
                         break;
                     }
                     Room::Left(left) => {
@@ -128,7 +134,7 @@ impl<H: Host> Map<H> {
                 continue;
             }
             if let Some(lane) = refill {
-                self.refill(worker, lane, request, owner, deadline)?;
+                self.refill(worker, lane, request, bare, owner, deadline)?;
             }
         }
         Err(Error::Corrupt { reason: "the lanes do not come to rest" })
@@ -193,12 +199,14 @@ impl<H: Host> Map<H> {
         Room::Here(Place { segment, offset })
     }
 
-    /// Puts a fresh segment into `lane`, sealing the one it had.
+    /// Puts a fresh segment into `lane`, sealing the one it had: that has no room for the
+    /// request, or is `bare`, which has no memory for it.
     fn refill(
         &self,
         worker: &Worker<'_>,
         lane: u32,
         request: Request,
+        bare: Option<u32>,
         owner: Owner,
         deadline: &Deadline,
     ) -> Result<()> {
@@ -215,6 +223,7 @@ impl<H: Host> Map<H> {
         let _held = Held::new(self.lane_lock(lane), &self.host);
         let has_room = self
             .open_segment(lane)
+            .filter(|segment| Some(*segment) != bare)
             .is_some_and(|segment| self.append_at(segment, request).1 + request.bytes <= self.geometry.segment_bytes());
         if has_room {
             // Somebody refilled it while we looked for a segment.

@@ -57,7 +57,7 @@ pub struct Map<H: Host> {
     pub(crate) was_tight: AtomicU64,
     /// When the file system last refused memory; 0 = never.
     pub(crate) space_refused_ns: AtomicU64,
-    /// When compaction last freed no more than it took; 0 = never.
+    /// When compaction last freed no more than it took, or waited for others in vain; 0 = never.
     pub(crate) compaction_futile_ns: AtomicU64,
 }
 
@@ -390,7 +390,7 @@ impl<H: Host> Map<H> {
             .map(|index| self.stripe(index))
             .filter(|stripe| stripe.seen_default().load(Ordering::Relaxed) == generation)
             .map(|stripe| (stripe.items().load(Ordering::Relaxed) as i64).max(0) as u64)
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// Releases everything that is owned in the name of participant slot `index` by an

@@ -38,6 +38,9 @@ const CONDEMNED_PERCENT_MAX: u64 = 5;
 const CENSUS_NS_MAX: u64 = 10_000_000;
 /// How long a refusal of the file system, or a futile compaction, counts, in nanoseconds.
 const VAIN_NS: u64 = 1_000_000_000;
+/// Longest wait for those who walk victims until an evicting region stops to compact, in
+/// nanoseconds: they may have been stopped.
+const OTHERS_NS_MAX: u64 = 5_000_000;
 /// Turns of reclaim for one segment after which an evicting region stops to compact.
 const FUTILE_TURNS_MAX: u64 = 16;
 
@@ -250,12 +253,16 @@ impl<H: Host> Map<H> {
             if census.condemned > 0 && skip.is_empty() {
                 self.revisit_the_condemned(owner);
             }
-            let Some((_, _, index, walk)) = census.choice else { break };
+            let Some((_, _, index, mut walk)) = census.choice else { break };
             // A compaction needs somewhere to copy to: leave a free segment for each
             // victim that is being walked by somebody else.
             if walk == Walk::Compact && census.in_progress > 0 && census.free <= census.in_progress {
-                others = true;
-                break;
+                if self.is_no_evict() || !self.is_compaction_vain() {
+                    others = true;
+                    break;
+                }
+                // Who evicts needs no room: what cannot be copied is dropped.
+                walk = Walk::Evict;
             }
             let from = self.row(index).state().usage;
             if let Some(victim) = self.claim(index, from, Some(walk), owner) {
@@ -450,12 +457,14 @@ impl<H: Host> Map<H> {
             return victim.run(worker, budget);
         }
         let now_ms = self.host.now_ms();
-        let due = (0..self.geometry.segment_count).find(|index| {
+        let is_due = |index: &u32| {
             let row = self.row(*index);
             // Relaxed: a hint.
             row.state().usage == Use::Sealed && row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms
-        });
-        let victim = due.and_then(|index| self.claim(index, Use::Sealed, Some(Walk::Sweep), owner));
+        };
+        // Not only the first: a stopped writer can keep one from being claimed.
+        let claim = |index| self.claim(index, Use::Sealed, Some(Walk::Sweep), owner);
+        let victim = (0..self.geometry.segment_count).filter(is_due).find_map(claim);
         victim.map_or(Progress::Nothing(false), |victim| victim.run(worker, budget))
     }
 
@@ -511,12 +520,15 @@ impl<H: Host> Map<H> {
                 worker.count(Counter::Busy, 1);
                 return Err(refused.unwrap_or_else(|| deadline.busy(&self.host)));
             }
-            match self.take_free(purpose, owner) {
+            match self.take_free(purpose, bytes, owner) {
                 Ok(Some(index)) => return Ok(index),
                 Ok(None) => {}
                 Err(error) => {
                     // Relaxed: a hint of this process.
                     self.space_refused_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
+                    if !(0..self.geometry.segment_count).any(|index| self.could_hold(index, bytes)) {
+                        return Err(error);
+                    }
                     refused = Some(error);
                 }
             }
@@ -526,9 +538,8 @@ impl<H: Host> Map<H> {
             let Progress::Nothing(others) = self.reclaim(worker, self.geometry.segment_bytes()) else {
                 nothing = 0;
                 if turn >= FUTILE_TURNS_MAX && !self.is_no_evict() {
-                    // Compaction frees no more than it takes: evict for a while.
-                    // Relaxed: a hint of this process.
-                    self.compaction_futile_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
+                    // Compaction frees no more than it takes.
+                    self.evict_for_a_while();
                 }
                 continue;
             };
@@ -541,7 +552,13 @@ impl<H: Host> Map<H> {
                 3 => self.recount(),
                 _ if !others => break,
                 _ => {
-                    if deadline.left_ns(&self.host) == 0 {
+                    let is_late = deadline.left_ns(&self.host) == 0;
+                    let has_waited = is_late || deadline.waited_ns(&self.host) > OTHERS_NS_MAX;
+                    if has_waited && !self.is_no_evict() && !self.is_compaction_vain() {
+                        self.evict_for_a_while();
+                        continue;
+                    }
+                    if is_late {
                         worker.count(Counter::Busy, 1);
                         return Err(deadline.busy(&self.host));
                     }
@@ -552,6 +569,17 @@ impl<H: Host> Map<H> {
         }
         worker.count(Counter::Full, 1);
         Err(refused.unwrap_or_else(|| self.full(bytes)))
+    }
+
+    /// True if the segment has memory for `bytes` bytes, and may be free one day.
+    fn could_hold(&self, index: u32, bytes: u64) -> bool {
+        let row = self.row(index);
+        row.state().usage != Use::Index && row.has_memory(&self.geometry, bytes)
+    }
+
+    fn evict_for_a_while(&self) {
+        // Relaxed: a hint of this process.
+        self.compaction_futile_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
     }
 
     /// True if the file system refused memory, or compaction gained nothing, a moment ago.

@@ -62,9 +62,13 @@ impl Repaired {
     /// True if nothing contradicted anything and nothing was held by the dead. Hints may
     /// have been recounted: they are never exact.
     pub fn found_nothing(&self) -> bool {
-        self.locks + self.segments + self.blocks + self.lanes + self.splits + self.slots + self.versions == 0
-            && self.stripes_reset.is_empty()
-            && self.left.is_clean()
+        self.changes() == 0 && self.left.is_clean()
+    }
+
+    /// How much was changed so far, but for hints.
+    fn changes(&self) -> u64 {
+        let resets = self.stripes_reset.len() as u64;
+        self.locks + self.segments + self.blocks + self.lanes + self.splits + self.slots + self.versions + resets
     }
 }
 
@@ -79,7 +83,8 @@ impl<H: Host> Map<H> {
     pub fn repair(&self, timeout_ns: u64) -> Result<Repaired> {
         let (worker, owner) = self.enter(&Deadline::new(timeout_ns))?;
         let mut repaired = Repaired::default();
-        for pass in 0..PASSES_MAX {
+        for _ in 0..PASSES_MAX {
+            let changes_before = repaired.changes();
             repaired.stripes_busy.clear();
             repaired.lanes_busy = 0;
             self.mend_participants(owner);
@@ -90,10 +95,13 @@ impl<H: Host> Map<H> {
                 self.mend_row(index, &named, owner, &mut repaired);
             }
             repaired.segments += u64::from(self.release_stray_parts());
-            self.mend_stray_blocks(&mut repaired);
             let blocks = self.blocks_by_stripe();
             for stripe in 0..self.geometry.stripe_count {
                 self.mend_stripe(&worker, owner, stripe, &blocks[stripe as usize], timeout_ns, &mut repaired);
+            }
+            // Only once every stripe has taken what it leads to.
+            if repaired.stripes_busy.is_empty() {
+                self.mend_stray_blocks(&mut repaired);
             }
             let named = self.gather();
             for index in 0..self.geometry.segment_count {
@@ -101,7 +109,7 @@ impl<H: Host> Map<H> {
             }
             self.mend_hints(&mut repaired);
             repaired.left = self.validate();
-            if repaired.left.is_clean() && pass > 0 || repaired.found_nothing() {
+            if repaired.left.is_clean() && repaired.changes() == changes_before {
                 break;
             }
         }

@@ -77,8 +77,9 @@ impl<H: Host> Map<H> {
         match state.usage {
             Use::Free => Some(0),
             Use::Sealed | Use::Draining => {
-                // Relaxed: a hint. One byte even for dead segments: free ones are better.
-                let live = row.live_bytes(row.written().load(Ordering::Relaxed));
+                // Relaxed: a hint, bounded because costs are added up. One byte even for dead
+                // segments: free ones are better.
+                let live = row.live_bytes(row.written().load(Ordering::Relaxed).min(self.geometry.data_bytes()));
                 (!state.is_run || live == 0 || may_drop).then_some(1 + live)
             }
             Use::RunPart => {

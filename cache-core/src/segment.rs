@@ -215,6 +215,11 @@ impl<'a> Row<'a> {
         if units == BACKED_UNITS { geometry.segment_bytes() } else { (units << geometry.segment_shift) >> 12 }
     }
 
+    /// True if the first `bytes` bytes, of the segment at most, have memory.
+    pub fn has_memory(self, geometry: &Geometry, bytes: u64) -> bool {
+        self.backed_bytes(geometry) >= bytes.min(geometry.segment_bytes())
+    }
+
     pub fn set_backed_bytes(self, geometry: &Geometry, bytes: u64) {
         let units = ((bytes << 12) >> geometry.segment_shift).min(BACKED_UNITS);
         // Release: the memory is there before anybody relies on it. Only ever raised: two
@@ -281,15 +286,15 @@ impl<H: Host> Map<H> {
     /// Free segments, as far as is known.
     pub(crate) fn free_segments_hint(&self) -> u64 {
         // Relaxed: a hint. It may have gone below zero for a moment.
-        (self.free_hint().load(Ordering::Relaxed) as i64).max(0) as u64
+        (self.free_hint().load(Ordering::Relaxed) as i64).clamp(0, self.geometry.segment_count.into()) as u64
     }
 
-    /// Claims a free segment, with memory for its first bytes. `None` if none is free
+    /// Claims a free segment, with memory for its first `bytes` bytes. `None` if none is free
     /// for this purpose.
     ///
     /// # Errors
     /// `NoSpace` when segments are free but the file system has no memory for any.
-    pub(crate) fn take_free(&self, purpose: Purpose, owner: Owner) -> Result<Option<u32>> {
+    pub(crate) fn take_free(&self, purpose: Purpose, bytes: u64, owner: Owner) -> Result<Option<u32>> {
         let mut free = 0;
         let mut index_count = 0;
         // Two choices: segments that have memory already, and those that do not.
@@ -299,7 +304,7 @@ impl<H: Host> Map<H> {
             match row.state().usage {
                 Use::Free => {
                     free += 1;
-                    let choice = if row.backed_bytes(&self.geometry) > 0 { &mut backed } else { &mut bare };
+                    let choice = if row.has_memory(&self.geometry, bytes) { &mut backed } else { &mut bare };
                     if choice.is_none() || purpose == Purpose::Index {
                         *choice = Some(index);
                     }
@@ -321,7 +326,7 @@ impl<H: Host> Map<H> {
         let choices = if purpose == Purpose::Index { [bare.max(backed), backed] } else { [backed, bare] };
         let mut refused = None;
         for index in choices.into_iter().flatten() {
-            match self.claim_free(index, owner) {
+            match self.claim_free(index, bytes, owner) {
                 Ok(true) => return Ok(Some(index)),
                 Ok(false) => {}
                 Err(error) => refused = Some(error),
@@ -330,9 +335,9 @@ impl<H: Host> Map<H> {
         // Somebody was faster, or there is no memory: look at every free segment once.
         for index in 0..self.geometry.segment_count {
             if self.row(index).state().usage == Use::Free
-                && (refused.is_none() || self.row(index).backed_bytes(&self.geometry) > 0)
+                && (refused.is_none() || self.row(index).has_memory(&self.geometry, bytes))
             {
-                match self.claim_free(index, owner) {
+                match self.claim_free(index, bytes, owner) {
                     Ok(true) => return Ok(Some(index)),
                     Ok(false) => {}
                     Err(error) => refused = Some(error),
@@ -342,7 +347,7 @@ impl<H: Host> Map<H> {
         refused.map_or(Ok(None), Err)
     }
 
-    fn claim_free(&self, index: u32, owner: Owner) -> Result<bool> {
+    fn claim_free(&self, index: u32, bytes: u64, owner: Owner) -> Result<bool> {
         let row = self.row(index);
         let from = row.state_word();
         if State::from_word(from).usage != Use::Free || !row.change(from, State::FREE.owned(Use::Claimed, owner)) {
@@ -350,7 +355,7 @@ impl<H: Host> Map<H> {
         }
         // Relaxed: a hint.
         self.free_hint().fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = self.back_segment(index, 1) {
+        if let Err(error) = self.back_segment(index, bytes) {
             self.release_claimed(index);
             return Err(error);
         }

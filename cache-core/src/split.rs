@@ -10,7 +10,7 @@
 use crate::blocks::Blocks;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::hash::{Hash, TAG_BITS, prefix, split_bit};
+use crate::hash::{Hash, prefix, split_bit};
 use crate::host::Host;
 use crate::layout::{block, stripe};
 use crate::lock::Owner;
@@ -178,7 +178,10 @@ impl<H: Host> Map<H> {
         // Acquire: the children as their maker left them.
         let child = |which: u64| self.region.word(parent + which).load(Ordering::Acquire);
         let children = [child(block::CHILD0), child(block::CHILD1)];
-        if children.iter().any(|child| !self.is_block(*child)) || children[0] == children[1] || depth >= TAG_BITS - 1 {
+        // Nobody begins a split for which there is no larger directory: looking for one would
+        // cost an evicting region what it holds.
+        let may_split = depth < self.geometry.depth_max();
+        if children.iter().any(|child| !self.is_block(*child)) || children[0] == children[1] || !may_split {
             return Err(DAMAGED);
         }
         // Entries change only after the last bucket has moved; then a child may have been split

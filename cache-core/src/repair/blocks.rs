@@ -21,6 +21,22 @@ struct BlockState {
     owner: Option<Owner>,
 }
 
+impl BlockState {
+    /// True if writers make `from`, of which this is the meaning, in a region of so many stripes.
+    fn is_made(self, from: u64, stripe_count: u32) -> bool {
+        let BlockState { state, stripe, owner } = self;
+        let is_stripe = stripe < stripe_count;
+        match state {
+            RAW | FREE => from == word(state, 0, 0),
+            IN_USE | DIRECTORY | OLD_DIRECTORY => is_stripe && from == word(state, stripe, 0),
+            OWNED | OWNED_DIRECTORY | OWNED_RAW => {
+                is_stripe && owner.is_some_and(|who| from == word(state, stripe, who.word()))
+            }
+            _ => false,
+        }
+    }
+}
+
 fn taken_apart(from: u64) -> BlockState {
     BlockState {
         state: from & 0xff,
@@ -69,20 +85,13 @@ impl<H: Host> Map<H> {
     }
 
     /// State words that no writer makes, or that name no stripe, or a dead owner that was
-    /// preparing raw memory: free, unless a stripe that leads there takes the block.
+    /// preparing raw memory, become free. Every stripe has adopted what it leads to before:
+    /// what is free, anybody takes and empties.
     pub(super) fn mend_stray_blocks(&self, repaired: &mut Repaired) {
         self.each_block(&mut |segment, number, from| {
-            let BlockState { state, stripe, owner } = taken_apart(from);
-            let is_stripe = stripe < self.geometry.stripe_count;
-            let is_made = match state {
-                RAW | FREE => from == word(state, 0, 0),
-                IN_USE | DIRECTORY | OLD_DIRECTORY => is_stripe && from == word(state, stripe, 0),
-                OWNED | OWNED_DIRECTORY | OWNED_RAW => {
-                    is_stripe && owner.is_some_and(|who| from == word(state, stripe, who.word()))
-                }
-                _ => false,
-            };
-            let is_gone = state == OWNED_RAW && owner.is_some_and(|who| self.is_gone(who));
+            let was = taken_apart(from);
+            let is_made = was.is_made(from, self.geometry.stripe_count);
+            let is_gone = was.state == OWNED_RAW && was.owner.is_some_and(|who| self.is_gone(who));
             if is_made && !is_gone {
                 return;
             }
@@ -106,12 +115,14 @@ impl<H: Host> Map<H> {
             return true;
         }
         let was = taken_apart(from);
-        let is_taken = match was.state {
-            IN_USE | DIRECTORY | OLD_DIRECTORY => was.stripe != stripe,
-            // In somebody's hand: no stripe leads to such a block while its owner lives.
-            OWNED | OWNED_DIRECTORY | OWNED_RAW => was.owner.is_some_and(|who| !self.is_gone(who)),
-            _ => false,
-        };
+        // A word that no writer makes says nothing.
+        let is_taken = was.is_made(from, self.geometry.stripe_count)
+            && match was.state {
+                IN_USE | DIRECTORY | OLD_DIRECTORY => was.stripe != stripe,
+                // In somebody's hand: no stripe leads to such a block while its owner lives.
+                OWNED | OWNED_DIRECTORY | OWNED_RAW => was.owner.is_some_and(|who| !self.is_gone(who)),
+                _ => false,
+            };
         // CAS ok = AcqRel: ours, with what was done to it; err = Relaxed: somebody was faster.
         let is_ours =
             !is_taken && word_of_block.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok();

@@ -5,6 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::Random;
+use crate::deadline::Deadline;
+use crate::layout::block;
+use crate::slot::Link;
 use crate::sync::Ordering;
 use crate::testing::{Bench, TestHost};
 use crate::{Cursor, Map, Mode, WriteOptions};
@@ -88,4 +91,58 @@ fn any_words_changed_under_any_operation_end_in_an_answer() {
     for seed in first..first + count {
         run(seed, if seed % 2 == 0 { Mode::Evict } else { Mode::NoEvict });
     }
+}
+
+/// Counts that no writer reaches were added up as they are: a panic where overflow is checked,
+/// and a wrong choice elsewhere.
+#[test]
+fn counts_that_nobody_reaches_overflow_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..4_000u64 {
+        map.set(&number.to_le_bytes(), &[1; 200], &WriteOptions::default()).unwrap();
+    }
+    let most = i64::MAX as u64;
+    for index in 0..map.geometry().segment_count {
+        map.row(index).live().store(most, Ordering::Relaxed);
+        map.row(index).written().store(u64::MAX, Ordering::Relaxed);
+    }
+    for index in 0..map.geometry().stripe_count {
+        map.stripe(index).items().store(most, Ordering::Relaxed);
+    }
+    assert!(map.stats().items >= most);
+    drop(map.set(b"a run", &vec![2; 50_000], &WriteOptions::default()));
+    map.free_hint().store(most, Ordering::Relaxed);
+    assert!(map.free_segments_hint() <= u64::from(map.geometry().segment_count));
+}
+
+/// A split of a block as deep as a directory gets asks for a directory that no segment has
+/// room for. A write once made index memory of half the region for it, and dropped the rest.
+#[test]
+fn a_split_deeper_than_any_directory_is_an_error() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..1_000u64 {
+        map.set(&number.to_le_bytes(), &[1; 200], &WriteOptions::default()).unwrap();
+    }
+    let (worker, owner) = map.enter(&Deadline::new(0)).unwrap();
+    let (depth, hash) = (map.geometry().depth_max(), map.hasher.hash(b"key"));
+    let stripe = hash.stripe(map.geometry().stripe_count);
+    let deadline = Deadline::new(TIMEOUT_NS);
+    let directory = map.own_directory(&worker, stripe, depth, owner, &deadline).unwrap();
+    let blocks = map.own_blocks(&worker, stripe, 3, owner, &deadline).unwrap();
+    drop(worker);
+    for number in 0..1u64 << depth {
+        map.region.word(directory + 8 * number).store(Link::new(1, depth, blocks[0]).0, Ordering::Relaxed);
+    }
+    map.region.word(blocks[0] + block::CHILD0).store(blocks[1], Ordering::Relaxed);
+    map.region.word(blocks[0] + block::CHILD1).store(blocks[2], Ordering::Relaxed);
+    map.stripe(stripe).root().store(Link::new(1, depth, directory).0, Ordering::Release);
+    let before = map.stats();
+    let said = map.set(b"key", b"value", &WriteOptions { timeout_ns: TIMEOUT_NS, ..WriteOptions::default() });
+    let after = map.stats();
+    assert!(said.is_err(), "{said:?}");
+    assert_eq!((after.index_bytes, after.evictions), (before.index_bytes, before.evictions), "{said:?}");
 }

@@ -537,3 +537,67 @@ fn a_run_in_the_making_keeps_its_parts_while_others_leave() {
     assert_eq!(other.release_stray_parts(), 0);
     assert_eq!(map.row(head + 2).state_word(), part);
 }
+
+/// The first segment that was due was once the only one that background work tried.
+#[test]
+fn a_stopped_writer_keeps_its_own_segment_from_being_swept_and_no_other() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let soon = WriteOptions { expires_at_ms: 1000, ..WriteOptions::default() };
+    for number in 0..5_000u64 {
+        let options = if number % 2 == 0 { soon } else { WriteOptions::default() };
+        map.set(&number.to_le_bytes(), &[1; 100], &options).unwrap();
+    }
+    host.now_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    let sealed = |index: &u32| map.row(*index).state().usage == crate::segment::Use::Sealed;
+    let pinned = (0..bench.geometry.segment_count).find(sealed).unwrap();
+    let (worker, _) = other.enter(&Deadline::new(0)).unwrap();
+    worker.publish_pin.store(u64::from(pinned) + 1, crate::sync::Ordering::Release);
+    for _ in 0..1_000 {
+        map.maintain(1 << 20).unwrap();
+    }
+    let expired = map.stats().expirations;
+    assert!(expired > 2_300, "{expired} of 2500 were swept; the rest is pinned, or in the open segment");
+    assert!(map.validate().is_clean());
+}
+
+/// Whoever compacts leaves a free segment for each victim that others walk. Where those were
+/// stopped in the middle of it, an evicting region once waited for them until each deadline.
+#[test]
+fn reclaimers_that_are_stopped_keep_nobody_from_writing_to_an_evicting_region() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let options = WriteOptions { timeout_ns: 50_000_000, ..WriteOptions::default() };
+    let set = |number: u64| map.set(&number.to_le_bytes(), &[1; 200], &options);
+    for number in 0..2_000 {
+        set(number).unwrap();
+    }
+    let sealed = |index: &u32| map.row(*index).state().usage == crate::segment::Use::Sealed;
+    for (index, slot) in (0..bench.geometry.segment_count).filter(sealed).take(8).collect::<Vec<_>>().iter().zip(1..) {
+        let stopped = bench.attach(&host, slot).owner().unwrap();
+        let row = map.row(*index);
+        let from = row.state_word();
+        assert!(row.change(from, row.state().owned(crate::segment::Use::Reclaiming, stopped)));
+    }
+    for number in 0..20_000 {
+        set(number % 2_000).unwrap_or_else(|error| panic!("{number}: {error:?}"));
+    }
+}
+
+/// A segment's memory is asked for piece by piece. A piece that was refused was once asked
+/// for again by each write, which failed although the region has other memory to reuse.
+#[test]
+fn an_evicting_region_goes_on_in_the_memory_that_it_has() {
+    let host = TestHost { space: Some((8 << 20).into()), ..TestHost::default() };
+    let bench = Bench::new(64 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..100_000u64 {
+        map.set(&number.to_le_bytes(), &[6; 500], &WriteOptions::default())
+            .unwrap_or_else(|error| panic!("{number}: {error:?}"));
+    }
+    let report = map.validate();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert!(report.items > 5_000, "{} items in what there is", report.items);
+}
