@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cache_shm::{Cache, Mode};
 
 use crate::Swept;
-use crate::image::{Dir, REGION_BYTES, TIMEOUT};
+use crate::image::{Dir, REGION_BYTES, TIMEOUT, TIMEOUT_STEPPED};
 use crate::trace::{self, Stop, Tracee};
 
 /// What the traced process is told to do instead of a scenario.
@@ -17,7 +17,7 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 const KILLS: (usize, usize) = (8, 100);
 
 fn builder(dir: &Path, name: &str) -> cache_shm::Builder {
-    Cache::builder(Some(name)).dir(dir).size(REGION_BYTES).mode(Mode::NoEvict).timeout(TIMEOUT)
+    Cache::builder(Some(name)).dir(dir).size(REGION_BYTES).mode(Mode::NoEvict).timeout(TIMEOUT_STEPPED)
 }
 
 /// As the traced process: makes a region between two marks.
@@ -74,7 +74,7 @@ fn kill_after(dir: &Dir, steps: u64) -> Result<Duration, String> {
     tracee.kill();
     let started = Instant::now();
     let error = |error: cache_shm::Error| error.to_string();
-    let cache = builder(dir.path(), "made").open_or_create().map_err(error)?;
+    let cache = builder(dir.path(), "made").timeout(TIMEOUT).open_or_create().map_err(error)?;
     cache.set(b"key", b"value").map_err(error)?;
     if cache.get(b"key").map_err(error)?.as_deref() != Some(b"value") {
         return Err("the region does not keep what is set".into());

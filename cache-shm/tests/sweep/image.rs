@@ -11,6 +11,8 @@ use cache_shm::{Cache, Cursor, Mode};
 pub const REGION_BYTES: u64 = 1 << 20;
 /// Longest wait of a write.
 pub const TIMEOUT: Duration = Duration::from_millis(200);
+/// The same of a process that is stepped, in which time goes by ten thousand times as fast.
+pub const TIMEOUT_STEPPED: Duration = Duration::from_secs(600);
 
 #[path = "../common/dir.rs"]
 mod dir;
@@ -33,7 +35,7 @@ impl Dir {
     }
 
     pub fn open(&self, name: &str) -> Result<Cache, String> {
-        attach(self.path(), name)
+        attach(self.path(), name, TIMEOUT)
     }
 
     /// An empty region.
@@ -46,8 +48,8 @@ impl Dir {
     }
 }
 
-pub fn attach(dir: &Path, name: &str) -> Result<Cache, String> {
-    Cache::builder(Some(name)).dir(dir).timeout(TIMEOUT).open().map_err(|error| format!("attach: {error}"))
+pub fn attach(dir: &Path, name: &str, timeout: Duration) -> Result<Cache, String> {
+    Cache::builder(Some(name)).dir(dir).timeout(timeout).open().map_err(|error| format!("attach: {error}"))
 }
 
 /// Every key with its value, without a trace in the region.

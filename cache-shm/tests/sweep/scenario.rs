@@ -7,7 +7,7 @@ use cache_core::layout::{lane, stripe};
 use cache_core::lock::Owner;
 use cache_shm::{Cache, Mode, Stats, View, WriteOptions};
 
-use crate::image::{Dir, attach};
+use crate::image::{Dir, TIMEOUT_STEPPED, attach};
 
 #[path = "../common/place.rs"]
 mod place;
@@ -543,7 +543,7 @@ impl Scenario {
     pub fn ready(&self, dir: &Path, name: &str) -> Result<Ready, String> {
         let cache = match self.operation {
             Operation::AttachDetach => None,
-            _ => Some(attach(dir, name)?),
+            _ => Some(attach(dir, name, TIMEOUT_STEPPED)?),
         };
         let view = match (self.operation, &cache) {
             (Operation::Viewing(hold, _) | Operation::Inheriting(hold, _), Some(cache)) => Some(hold(cache)),
@@ -559,7 +559,7 @@ impl Scenario {
     /// Does the operation once; as the traced process does it.
     pub fn perform(&self, dir: &Path, name: &str, ready: &mut Ready, number: u64) {
         match (self.operation, &ready.cache, ready.view.take()) {
-            (Operation::AttachDetach, ..) => drop(attach(dir, name).expect("a sound region")),
+            (Operation::AttachDetach, ..) => drop(attach(dir, name, TIMEOUT_STEPPED).expect("a sound region")),
             (Operation::Attached(operation), Some(cache), None) => operation(cache, number),
             (Operation::Viewing(_, operation) | Operation::Inheriting(_, operation), Some(cache), Some(view)) => {
                 operation(cache, view, number);

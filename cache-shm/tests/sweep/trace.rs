@@ -74,7 +74,9 @@ impl Tracee {
     /// Starts the traced process with these arguments and lets it come to its first mark.
     pub fn start(arguments: &[&str]) -> Result<Tracee, String> {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        let child = command.args(arguments).spawn().map_err(|error| error.to_string())?;
+        // A trace of a panic would be millions of steps.
+        command.args(arguments).env("RUST_BACKTRACE", "0");
+        let child = command.spawn().map_err(|error| error.to_string())?;
         Tracee { pid: child.id() as c_int, _ready: Ready::default() }.at_mark()
     }
 
