@@ -171,10 +171,7 @@ impl<H: Host> Map<H> {
             }
             match state.usage {
                 Use::Draining => {
-                    let walk = match self.stored_walk(row.progress()) {
-                        Walk::Evict if !evicting => Walk::Compact,
-                        walk => walk,
-                    };
+                    let walk = self.walk_on(self.stored_walk(row.progress()), || evicting);
                     census.offer(0, row.ticket(), index, walk);
                 }
                 Use::Sealed => {
@@ -191,7 +188,7 @@ impl<H: Host> Map<H> {
                             census.offer(2, live, index, Walk::Compact);
                         }
                     } else if !state.is_run && live < written / 2 {
-                        census.offer(2, live, index, Walk::Compact);
+                        census.offer(2, live, index, self.walk_on(Walk::Compact, || evicting));
                     } else if row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms {
                         census.offer(3, row.ticket(), index, Walk::Sweep);
                     } else {
@@ -230,6 +227,17 @@ impl<H: Host> Map<H> {
             0 => Walk::Compact,
             1 => Walk::Compact,
             _ => Walk::Sweep,
+        }
+    }
+
+    /// How to go on with a walk that was begun, or meant, as `walk`.
+    fn walk_on(&self, walk: Walk, is_evicting: impl FnOnce() -> bool) -> Walk {
+        match walk {
+            // Begun when there was no other way, perhaps long ago.
+            Walk::Evict if !is_evicting() => Walk::Compact,
+            // There is nowhere to copy to.
+            Walk::Compact if !self.is_no_evict() && self.is_compaction_vain() => Walk::Evict,
+            walk => walk,
         }
     }
 
@@ -298,11 +306,7 @@ impl<H: Host> Map<H> {
             // Relaxed: ordered by the state's CAS. What is stored may only be used to
             // skip items, so it is bounded by the walk.
             let stored = self.stored_walk(row.progress());
-            let walk = walk.unwrap_or_else(|| match stored {
-                // It was begun when there was no other way, perhaps long ago.
-                Walk::Evict if !self.is_tight() => Walk::Compact,
-                walk => walk,
-            });
+            let walk = walk.unwrap_or_else(|| self.walk_on(stored, || self.is_tight()));
             // A sweep leaves behind it what lives: who empties the segment begins anew.
             let is_left_behind = stored == Walk::Sweep && walk != Walk::Sweep;
             let at = row.progress().load(Ordering::Relaxed) as u32 & !7;
@@ -550,7 +554,12 @@ impl<H: Host> Map<H> {
                 2 => self.seal_idle_lanes(true),
                 // Hints may be wrong after a death, a clear or mass expiry: count.
                 3 => self.recount(),
-                _ if !others => break,
+                _ if !others => {
+                    if self.is_no_evict() || self.is_compaction_vain() {
+                        break;
+                    }
+                    self.evict_for_a_while();
+                }
                 _ => {
                     let is_late = deadline.left_ns(&self.host) == 0;
                     let has_waited = is_late || deadline.waited_ns(&self.host) > OTHERS_NS_MAX;
@@ -577,7 +586,8 @@ impl<H: Host> Map<H> {
         row.state().usage != Use::Index && row.has_memory(&self.geometry, bytes)
     }
 
-    fn evict_for_a_while(&self) {
+    /// From now on, for a while, what cannot be copied on is dropped.
+    pub(crate) fn evict_for_a_while(&self) {
         // Relaxed: a hint of this process.
         self.compaction_futile_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
     }

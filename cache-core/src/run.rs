@@ -51,6 +51,9 @@ impl<H: Host> Map<H> {
                     self.seal_idle_lanes(true);
                     let progress = self.reclaim(worker, self.geometry.segment_bytes());
                     hopeless = if progress == Progress::Nothing(false) { hopeless + 1 } else { 0 };
+                    if hopeless == COMPACT_TRIES && !self.is_no_evict() {
+                        self.evict_for_a_while();
+                    }
                     if hopeless > COMPACT_TRIES * 2 {
                         break;
                     }
