@@ -8,7 +8,7 @@ use crate::hash::Hash;
 use crate::host::Host;
 use crate::layout::block;
 use crate::map::Map;
-use crate::slot::Queue;
+use crate::slot::{Queue, moved};
 use crate::sync::Ordering;
 
 /// Buckets that remember together which keys were dropped, in one cache line.
@@ -47,9 +47,10 @@ impl<H: Host> Map<H> {
         let [number, _] = hash.buckets(self.geometry.bucket_shift);
         let mut at = path.entry.offset();
         let mut depth = path.entry.depth();
-        // A block that is being split keeps its ghosts until its buckets moved.
-        while let Some(child) = self.child(at, depth, hash.tag()) {
-            (at, depth) = (child, depth + 1);
+        // A block that is being split keeps its ghosts until the bucket moved, which takes them
+        // along. Acquire: as every reader. Bounded by the depth.
+        while moved(self.bucket(at, number).counter().load(Ordering::Acquire)) {
+            (at, depth) = (self.child(at, depth, hash.tag())?, depth + 1);
         }
         let together = LINE_BUCKETS.min(self.geometry.bucket_count());
         let first = at + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES;

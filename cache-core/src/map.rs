@@ -125,11 +125,8 @@ impl<H: Host> Map<H> {
     /// The hash of a key that may be stored.
     #[inline]
     pub(crate) fn hash_key(&self, key: &[u8]) -> Result<Hash> {
-        match key.len() {
-            0 => Err(Error::KeyEmpty),
-            1..=KEY_BYTES_MAX => Ok(self.hasher.hash(key)),
-            bytes => Err(Error::KeyTooLong { bytes: bytes as u64, bytes_max: KEY_BYTES_MAX as u64 }),
-        }
+        self.check_key(key)?;
+        Ok(self.hasher.hash(key))
     }
 
     /// Copies the value of `key` into `destination`. `None` if the key is not there.
@@ -313,6 +310,7 @@ impl<H: Host> Map<H> {
         Ok(hits)
     }
 
+    #[inline]
     pub(crate) fn check_key(&self, key: &[u8]) -> Result<()> {
         match key.len() {
             0 => Err(Error::KeyEmpty),

@@ -2,6 +2,7 @@
 
 use super::Random;
 use crate::deadline::Deadline;
+use crate::layout::block;
 use crate::testing::{Bench, TestHost};
 use crate::{Error, Map, Mode, NEVER, WriteOptions};
 
@@ -600,4 +601,28 @@ fn an_evicting_region_goes_on_in_the_memory_that_it_has() {
     let report = map.validate();
     assert!(report.is_clean(), "{:?}", report.problems);
     assert!(report.items > 5_000, "{} items in what there is", report.items);
+}
+
+/// What was dropped while a split was half done was once written to the child, where the rest
+/// of the split wrote over it.
+#[test]
+fn a_split_forgets_no_ghost() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    map.set(b"key", b"value", &WriteOptions::default()).unwrap();
+    let hash = map.hasher.hash(b"key");
+    let stripe = hash.stripe(map.geometry().stripe_count);
+    let (worker, owner) = map.enter(&Deadline::new(0)).unwrap();
+    let blocks = map.own_blocks(&worker, stripe, 2, owner, &Deadline::new(0)).unwrap();
+    let path = map.path(hash).unwrap();
+    for (which, child) in [block::CHILD1, block::CHILD0].into_iter().zip(&blocks) {
+        map.region.word(path.entry.offset() + which).store(*child, crate::sync::Ordering::Release);
+    }
+    map.remember(hash, crate::slot::Queue::Small);
+    for number in 0..map.geometry().bucket_count() {
+        map.move_bucket(path.entry.offset(), [blocks[1], blocks[0]], path.entry.depth(), number);
+    }
+    assert!(map.recall(hash).is_some());
+    drop(worker);
 }
