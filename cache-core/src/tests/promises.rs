@@ -626,3 +626,26 @@ fn a_split_forgets_no_ghost() {
     assert!(map.recall(hash).is_some());
     drop(worker);
 }
+
+#[test]
+fn an_evicting_region_finds_room_for_values_of_every_size_whatever_is_used() {
+    const SIZES: [usize; 7] = [100, 300, 1000, 4000, 9000, 20_000, 65_000];
+    for seed in 1..=4 {
+        let (host, bench) = (TestHost::default(), Bench::new(4 << 20, Mode::Evict));
+        let map = bench.attach(&host, 0);
+        let mut random = Random(seed);
+        let value = vec![7; SIZES[6]];
+        for turn in 0..60_000 {
+            let key = random.below(100_000).to_le_bytes();
+            // Uses keep items alive: what is to be reclaimed has to be copied on.
+            if random.below(2) == 0 {
+                get(&map, &key);
+                continue;
+            }
+            let bytes = SIZES[random.below(7) as usize];
+            let stored = map.set(&key, &value[..bytes], &WriteOptions::default());
+            assert!(stored.is_ok(), "seed {seed}, turn {turn}, {bytes} bytes: {stored:?}");
+        }
+        assert!(map.validate().is_clean());
+    }
+}
