@@ -83,7 +83,8 @@ fn a_wanted_number_of_objects_is_reached_and_s3_fifo_s_hit_ratio_with_it() {
     let found = place.run(&arguments).done().json();
     let number = |name: &str| found[name].as_f64().unwrap();
     assert!((number("live_objects_mean") / 1000.0 - 1.0).abs() < 0.01, "{found}");
-    assert!((number("hit_percent") - number("s3fifo_percent")).abs() < 0.6, "{found}");
+    // The share of the small queue follows the stream: it may be better.
+    assert!(number("hit_percent") > number("s3fifo_percent") - 0.6, "{found}");
     assert!(number("hit_percent") <= number("bound_percent"), "{found}");
     assert!(number("lru_percent") <= number("bound_percent"), "{found}");
 }
