@@ -10,8 +10,8 @@ use super::region::RegionSubject;
 use super::{Outcome, Progress, Stream, run};
 use crate::failure::{Failure, Result};
 
-/// Fewest objects that can be aimed at: below, a segment would hold only two or three.
-pub const OBJECTS_MIN: u64 = 500;
+/// Fewest objects that can be aimed at: one of them fills five segments.
+pub const OBJECTS_MIN: u64 = 50;
 /// Smallest region.
 const REGION_BYTES_MIN: u64 = cache_shm::REGION_BYTES_MIN;
 /// Bytes of a value where nobody says; large enough that the index is a small part.
@@ -42,10 +42,12 @@ pub struct Calibrated {
 }
 
 /// The value size that goes with `objects` where the user did not choose one: in the
-/// smallest region, one of which a whole number fills a segment.
+/// smallest region, one of which a whole number fills a segment, or a whole number of
+/// segments where there are more of these than objects.
 fn value_bytes_for(objects: u64) -> u64 {
     let in_a_segment = (objects / SEGMENTS_MIN).max(1);
-    VALUE_BYTES.max((SEGMENT_BYTES / in_a_segment).saturating_sub(ITEM_OVERHEAD_BYTES))
+    let segments = SEGMENTS_MIN.div_ceil(objects.max(1));
+    VALUE_BYTES.max((SEGMENT_BYTES * segments / in_a_segment).saturating_sub(ITEM_OVERHEAD_BYTES))
 }
 
 /// A size to begin with: the items, and an eighth for what is kept free.
@@ -66,7 +68,7 @@ pub fn replay(
 ) -> Result<Calibrated> {
     if objects < OBJECTS_MIN {
         return Err(Failure::usage(format!(
-            "--objects {objects} is too few: the smallest region is cut into segments that hold a few objects only from {OBJECTS_MIN} objects on"
+            "--objects {objects} is too few: the smallest region has a few segments for each object only from {OBJECTS_MIN} objects on"
         )));
     }
     if stream.path.as_os_str() == "-" {
@@ -173,10 +175,12 @@ mod tests {
 
     #[test]
     fn few_objects_get_values_that_fill_the_segments_of_the_smallest_region() {
-        for objects in [OBJECTS_MIN, 745, 763, 904, 1_375, 1_490, 1_868, 18_688, 152_508] {
+        for objects in [OBJECTS_MIN, 74, 137, 239, 240, 372, 500, 745, 763, 904, 1_375, 1_490, 1_868, 18_688, 152_508] {
             let value_bytes = value_bytes_for(objects);
             assert!(first_guess(objects, value_bytes) >= REGION_BYTES_MIN, "{objects}: {value_bytes}");
         }
+        assert_eq!(value_bytes_for(74), 4 * 4096 - ITEM_OVERHEAD_BYTES);
+        assert_eq!(value_bytes_for(372), 4096 - ITEM_OVERHEAD_BYTES);
         assert_eq!(value_bytes_for(763), 4096 / 3 - ITEM_OVERHEAD_BYTES);
         assert_eq!(value_bytes_for(152_508), VALUE_BYTES);
     }
