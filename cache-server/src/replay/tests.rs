@@ -24,7 +24,7 @@ impl<S: Simulator> Subject for Simulated<S> {
     fn request(&mut self, key: &[u8], _: usize) -> Result<Answer> {
         let next = self.numbers.len() as u32;
         let number = *self.numbers.entry(key.to_vec()).or_insert(next);
-        if self.simulator.request(number) {
+        if self.simulator.request(number, 1) {
             return Ok(Answer::Hit);
         }
         self.stored += 1;
