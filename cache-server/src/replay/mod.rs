@@ -3,12 +3,13 @@
 //! Every request is a get; a miss stores the key. Owns: the loop, its clock, the count
 //! of live objects, and the report. [`trace`] reads streams, [`region`] is the region
 //! under test, [`calibrate`] finds the region that holds a wanted number of objects,
-//! [`belady`] and [`simulators`] say what is possible and what a plain cache gets.
+//! [`belady`], [`pfoo`] and [`simulators`] say what is possible and what a plain cache gets.
 //!
 //! Must never: count a hit whose value is not the one that was stored.
 
 pub mod belady;
 pub mod calibrate;
+pub mod pfoo;
 pub mod region;
 pub mod simulators;
 pub mod trace;
