@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-full report chaos crash-sweep wheel clean
+.PHONY: help demo test check bench bench-full report hit-ratio chaos crash-sweep wheel clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -35,6 +35,9 @@ bench-full: wheel ## every benchmark at every size, rivals included (about 40 mi
 
 report: ## docs/benchmarks.md and its plots, from what was measured last
 	@.ci/with-tools python benches/report.py
+
+hit-ratio: ## docs/benchmarks/hit-ratio.md and its plot, of the streams in CACHE_SHM_TRACES=directory (about seven minutes)
+	@.ci/with-tools python benches/python/hit_ratio.py
 
 chaos: ## kills processes at random while they use regions; SECONDS=n for how long, SEED=n for the same plan again
 	@.ci/with-tools cargo test --locked --release --package cache-shm --test chaos -- \

@@ -101,7 +101,7 @@ def pytest(*arguments: str) -> list[str]:
 
 
 # The benchmarks' rivals are optional, but what measures them must not rot.
-RIVALS = ["--features", "cache-benches/rivals"]
+RIVALS = ["--features", "cache-benches/rivals,cache-server/rivals"]
 
 
 def stages(quick: bool) -> list[Stage]:

@@ -8,7 +8,7 @@ OWN = "cache"
 COLOURS = ["#c0392b", "#2c6fbb", "#3a9a5b", "#8e5ea2", "#d08a1d", "#555555", "#7fb1d6"]
 
 
-def _figure():
+def new_figure(down: int = 1, across: int = 1, size: tuple[float, float] = (7, 3.6)):
     """A figure and its axes, set up so that nothing of the time or the machine gets into the file."""
     import matplotlib
 
@@ -17,10 +17,10 @@ def _figure():
 
     plt.rcParams.update({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9, "axes.grid": True})
     plt.rcParams.update({"grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False})
-    return plt.subplots(figsize=(7, 3.6))
+    return plt.subplots(down, across, figsize=size)
 
 
-def _save(figure, path: Path) -> str:
+def save(figure, path: Path) -> str:
     import matplotlib.pyplot as plt
 
     figure.tight_layout()
@@ -46,7 +46,7 @@ def _series(rows: Iterable[dict], name: str, across: str, value: str = "measured
 
 
 def _lines(series: Series, path: Path, across: str, upwards: str, *, log_y: bool = False, base: int = 10) -> str:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     ordered = sorted(series, key=lambda name: name != OWN)
     for number, name in enumerate(ordered):
         points = sorted(series[name])
@@ -62,17 +62,17 @@ def _lines(series: Series, path: Path, across: str, upwards: str, *, log_y: bool
     axes.set_xlabel(across)
     axes.set_ylabel(upwards)
     axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _bars(values: dict[str, float], path: Path, across: str) -> str:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     ordered = sorted(values, key=values.get, reverse=True)
     colours = [COLOURS[0] if name.startswith(OWN) else COLOURS[1] for name in ordered]
     axes.barh(ordered, [values[name] for name in ordered], color=colours)
     axes.set_xscale("log")
     axes.set_xlabel(across)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _percentiles(rows: list[dict], path: Path) -> str:
