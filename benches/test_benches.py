@@ -13,6 +13,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "python")]
 import bench  # noqa: E402
+import hit_ratio  # noqa: E402
 import instructions  # noqa: E402
 import report  # noqa: E402
 
@@ -66,6 +67,46 @@ def test_a_row_that_loses_is_shown_as_losing():
     row = {"row": "x", "measured": 2.0, "low": 1.0, "high": 3.0, "unit": "", "detail": "", "labels": {}}
     assert "**loses**" in report.verdicts([{**row, "relation": "<=", "target": 1.0, "holds": False}])
     assert "loses" not in report.verdicts([{**row, "relation": "", "target": None, "holds": True}])
+
+
+def hit_ratio_rows() -> list[dict]:
+    """What the benchmark of hit ratios prints, as few of each kind as there may be."""
+    by_objects = {"region": 40.0, "LRU": 41.0, "S3-FIFO": 39.0, "bound": 60.0}
+    point = {"kind": "point", "trace": "x", "capacity": 100, "requests": 9, "full": 0, "byte_hit_percent": {}}
+    by_bytes = {**point, "weighed": "bytes", "percent": 1, "full": 7, "byte_hit_percent": {"region": 12.5}}
+    limit = {"kind": "limit", "trace": "x", "objects": 100, "region_percent": 40.0, "s3fifo_percent": 39.0}
+    mean = {"kind": "mean", "rows": 1, "above_s3fifo": 1.0, "target": 0.4, "worst_above_s3fifo": 1.0, "holds": False}
+    return [
+        {"kind": "machine", **bench.machine(), "load_before": 0, "absent": ["y"]},
+        {**limit, "tolerance": 0.3, "holds": True, "live_objects_mean": 100.0},
+        mean,
+        *({**point, "weighed": "objects", "percent": percent, "hit_percent": by_objects} for percent in (1, 20)),
+        {**by_bytes, "hit_percent": {**by_objects, "region, live bytes": 40.5}},
+        {"kind": "points-mean", "points": 2, "above_s3fifo": 1.0, "worst_above_s3fifo": 1.0},
+    ]
+
+
+def test_the_page_of_hit_ratios_shows_what_loses_what_is_absent_and_what_was_refused(tmp_path):
+    rows = hit_ratio_rows()
+    page = hit_ratio.page(rows)
+    assert "absent were y" in page
+    assert "| mean of the 1 |  |  | +1.000 | >= +0.4 | **loses** |" in page
+    assert "| x, 20 % | 100 | 40.00 | **41.00** | 39.00 | 60.00 |" in page
+    assert page.count("| 7 |") == 1 and "Sets refused" in page
+    hit_ratio.write_values(rows, tmp_path / "values.csv")
+    with (tmp_path / "values.csv").open(encoding="utf-8", newline="") as file:
+        found = {
+            (line["weighed"], line["percent"], line["policy"]): line["hit_percent"] for line in csv.DictReader(file)
+        }
+    assert len(found) == 4 + 4 + 5 and found["objects", "20", "LRU"] == "41.0000"
+
+
+def test_the_same_hit_ratios_make_the_same_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    plots = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    for plot in plots:
+        hit_ratio.draw(hit_ratio_rows(), plot)
+    assert plots[0].read_bytes() == plots[1].read_bytes()
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")

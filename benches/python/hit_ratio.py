@@ -187,8 +187,8 @@ def page(rows: list[dict]) -> str:
         if refused:
             lines += [
                 "",
-                "*Sets refused* are sets for which the region of C bytes found no room, though it evicts. It should find some: the",
-                "fewer segments a region has for its largest values, the more often it does not, and each is a miss here.",
+                "*Sets refused* are sets for which the region of C bytes found no room. Each is a miss here, and a defect: a region",
+                "that evicts always has room for what is not larger than its largest item.",
             ]
         lines += ["", *bytes_table(by_bytes)]
     limits = of_kind(rows, "limit")
