@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cache_shm::{Buffer, Cache, Mode};
+use cache_shm::{Buffer, Builder, Cache, Mode};
 
 use crate::measure::Stopwatch;
 
@@ -63,15 +63,29 @@ pub struct Region {
 impl Region {
     /// A new region of `bytes` in the default directory.
     pub fn create(label: &str, bytes: u64, mode: Mode) -> Region {
+        Region::built(label, |builder| builder.size(bytes).mode(mode))
+    }
+
+    /// A new region with these options, in the default directory.
+    fn built(label: &str, options: impl FnOnce(Builder) -> Builder) -> Region {
         let name = format!("bench-{}-{label}", std::process::id());
-        let cache = Cache::builder(Some(&name)).size(bytes).mode(mode).create();
+        let cache = options(Cache::builder(Some(&name))).create();
         Region { cache: cache.unwrap_or_else(|error| panic!("no region for the benchmark: {error}")), name }
     }
 
     /// A new region with room to spare for `keys` values of the read workloads.
     pub fn for_keys(label: &str, keys: u64) -> Region {
-        Region::create(label, (keys * 230).max(8 << 20), Mode::Evict)
+        Region::create(label, bytes_for(keys), Mode::Evict)
     }
+
+    /// The same, preallocated: in huge pages where the kernel has them.
+    pub fn preallocated_for_keys(label: &str, keys: u64) -> Region {
+        Region::built(label, |builder| builder.size(bytes_for(keys)).prealloc(true))
+    }
+}
+
+fn bytes_for(keys: u64) -> u64 {
+    (keys * 230).max(8 << 20)
 }
 
 impl Drop for Region {

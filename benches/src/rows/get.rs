@@ -24,6 +24,7 @@ pub fn rows(plan: Plan) -> Vec<Row> {
         if keys == plan.sized(1_000_000, 10_000) {
             rows.push(batch(plan, &region.cache, keys));
         }
+        rows.push(preallocated(plan, &shared, keys));
     }
     rows
 }
@@ -64,6 +65,22 @@ fn against(plan: Plan, rival: &Entry, shared: &Shared, keys: u64, with_own: bool
     }
     time(name, &turns.second_ns);
     rows
+}
+
+/// What a region that was preallocated gains over one that grew.
+fn preallocated(plan: Plan, grown: &Shared, keys: u64) -> Row {
+    let region = Region::preallocated_for_keys("get-prealloc", keys);
+    let shared = Shared(region.cache.clone());
+    fill(&shared, keys, plan.seed);
+    let operations = plan.sized(200_000, 1_000);
+    let turns = take_turns(
+        plan.sized(25, 2),
+        operations,
+        |turn| read(&shared, keys, operations, plan.seed ^ turn),
+        |turn| read(grown, keys, operations, plan.seed ^ turn),
+    );
+    let title = format!("Rust get 100 B, {keys} keys, preallocated region / grown region");
+    Row::of_ratios(&title, &turns.ratios(), Relation::Shown, 0.0, turns.medians("preallocated", "grown"))
 }
 
 fn batch(plan: Plan, cache: &Cache, keys: u64) -> Row {
