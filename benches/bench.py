@@ -223,7 +223,8 @@ def main() -> int:
 
     directory = RESULTS / "smoke" if options.smoke else RESULTS
     kept = directory / "results.json"
-    results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"groups": {}}
+    earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    results = {"groups": earlier.get("groups", {})}
     install_rivals()
     build = ["cargo", "build", "--locked", "--release", "--package", "cache-benches", "--features", "rivals"]
     subprocess.run(build, cwd=TREE, check=True)

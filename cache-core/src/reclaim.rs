@@ -511,6 +511,7 @@ impl<H: Host> Map<H> {
     ) -> Result<u32> {
         let mut refused = None;
         let mut nothing = 0;
+        let mut drops_once = false;
         // An item of an evicting region lives through as many turns as it has uses; a no-evict
         // region that compacts in vain waits for others to delete.
         let turns_kept = if self.is_no_evict() {
@@ -525,7 +526,14 @@ impl<H: Host> Map<H> {
                 return Err(refused.unwrap_or_else(|| deadline.busy(&self.host)));
             }
             match self.take_free(purpose, bytes, owner) {
-                Ok(Some(index)) => return Ok(index),
+                Ok(Some(index)) => {
+                    if drops_once {
+                        // Others work here: by the next time they may have made room.
+                        // Relaxed: a hint of this process.
+                        self.compaction_futile_ns.store(0, Ordering::Relaxed);
+                    }
+                    return Ok(index);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     // Relaxed: a hint of this process.
@@ -559,12 +567,14 @@ impl<H: Host> Map<H> {
                         break;
                     }
                     self.evict_for_a_while();
+                    drops_once = true;
                 }
                 _ => {
                     let is_late = deadline.left_ns(&self.host) == 0;
                     let has_waited = is_late || deadline.waited_ns(&self.host) > OTHERS_NS_MAX;
                     if has_waited && !self.is_no_evict() && !self.is_compaction_vain() {
                         self.evict_for_a_while();
+                        drops_once = true;
                         continue;
                     }
                     if is_late {

@@ -27,7 +27,7 @@ const PERCENT_MAX: u64 = 90;
 /// By how many halves of its size a ghost of this age moves the border, for the ages that
 /// count: windows of about a twentieth of what eight buckets hold. Larger steps follow a
 /// change sooner and lose more where two phases take turns; these were best over the
-/// seventeen rows of `benches/hit_ratio.rs`, and over the forty at 1 to 20 % of the keys.
+/// seventeen rows of the benchmark `hit_ratio`, and over the forty at 1 to 20 % of the keys.
 const HALVES_SMALL: [u64; 2] = [5, 1];
 const HALVES_MAIN: [u64; 2] = [4, 4];
 /// What one key can move, as a part of everything.
