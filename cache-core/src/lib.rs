@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
 //! key is found), `write` (how a value is published), `lane` and `segment` (where it
-//! lies), `reclaim`, `victim`, `ghost` and `share` (how space comes back), `split` and `blocks` (how the index grows),
+//! lies), `census`, `reclaim`, `victim`, `ghost` and `share` (how space comes back), `split` and `blocks` (how the index grows),
 //! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -27,6 +27,7 @@ pub mod testing;
 mod types;
 
 mod blocks;
+mod census;
 mod common;
 mod deadline;
 mod ghost;
