@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod others;
 mod promises;
 mod repair;
 

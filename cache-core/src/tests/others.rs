@@ -1,0 +1,88 @@
+//! What the engine promises beside participants that stop, leave or die.
+
+use crate::deadline::Deadline;
+use crate::testing::{Bench, TestHost};
+use crate::{Mode, WriteOptions};
+
+#[test]
+fn a_dead_participant_leaves_nothing_behind() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let other = bench.attach(&host, 1);
+    other.set(b"key", &[3; 20_000], &WriteOptions::default()).unwrap();
+    std::mem::forget(other.view(b"key").unwrap());
+    assert_eq!(map.stats().pins, 1);
+    host.dead.lock().unwrap().push(1);
+    assert!(map.delete(b"key", 0).unwrap());
+    for number in 0..60_000u64 {
+        map.set(&number.to_le_bytes(), &[6; 200], &WriteOptions::default()).unwrap();
+    }
+    assert_eq!(map.stats().pins, 0, "reclaim asked for the owner of the pin in its way, and retired it");
+    assert!(map.validate().is_clean());
+}
+
+/// The row of a run's head was emptied with the run's length in it. Whoever cleaned up after
+/// somebody at that moment took the parts for strays, and freed them under the writer.
+#[test]
+fn a_run_in_the_making_keeps_its_parts_while_others_leave() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let deadline = Deadline::new(0);
+    let (worker, owner) = map.enter(&deadline).unwrap();
+    let head = map.obtain_run(&worker, 3, owner, &deadline).unwrap();
+    let part = map.row(head + 2).state_word();
+    map.row(head).reset(map.next_ticket());
+    other.clean_slot(1, None);
+    assert_eq!(other.release_stray_parts(), 0);
+    assert_eq!(map.row(head + 2).state_word(), part);
+}
+
+/// The first segment that was due was once the only one that background work tried.
+#[test]
+fn a_stopped_writer_keeps_its_own_segment_from_being_swept_and_no_other() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let soon = WriteOptions { expires_at_ms: 1000, ..WriteOptions::default() };
+    for number in 0..5_000u64 {
+        let options = if number % 2 == 0 { soon } else { WriteOptions::default() };
+        map.set(&number.to_le_bytes(), &[1; 100], &options).unwrap();
+    }
+    host.now_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    let sealed = |index: &u32| map.row(*index).state().usage == crate::segment::Use::Sealed;
+    let pinned = (0..bench.geometry.segment_count).find(sealed).unwrap();
+    let (worker, _) = other.enter(&Deadline::new(0)).unwrap();
+    worker.publish_pin.store(u64::from(pinned) + 1, crate::sync::Ordering::Release);
+    for _ in 0..1_000 {
+        map.maintain(1 << 20).unwrap();
+    }
+    let expired = map.stats().expirations;
+    assert!(expired > 2_300, "{expired} of 2500 were swept; the rest is pinned, or in the open segment");
+    assert!(map.validate().is_clean());
+}
+
+/// Whoever compacts leaves a free segment for each victim that others walk. Where those were
+/// stopped in the middle of it, an evicting region once waited for them until each deadline.
+#[test]
+fn reclaimers_that_are_stopped_keep_nobody_from_writing_to_an_evicting_region() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let options = WriteOptions { timeout_ns: 50_000_000, ..WriteOptions::default() };
+    let set = |number: u64| map.set(&number.to_le_bytes(), &[1; 200], &options);
+    for number in 0..2_000 {
+        set(number).unwrap();
+    }
+    let sealed = |index: &u32| map.row(*index).state().usage == crate::segment::Use::Sealed;
+    for (index, slot) in (0..bench.geometry.segment_count).filter(sealed).take(8).collect::<Vec<_>>().iter().zip(1..) {
+        let stopped = bench.attach(&host, slot).owner().unwrap();
+        let row = map.row(*index);
+        let from = row.state_word();
+        assert!(row.change(from, row.state().owned(crate::segment::Use::Reclaiming, stopped)));
+    }
+    for number in 0..20_000 {
+        set(number % 2_000).unwrap_or_else(|error| panic!("{number}: {error:?}"));
+    }
+}
