@@ -6,8 +6,9 @@ use std::time::Duration;
 use cache_shm::{Cache, Error, Mode};
 
 use crate::Swept;
+use crate::fill::{key, value};
 use crate::image::{Dir, REGION_BYTES};
-use crate::scenario::{Prepared, Scenario, key, value};
+use crate::scenario::{Prepared, Scenario};
 use crate::trace::{self, Stop, Tracee};
 
 /// Bytes that are written past the stopped writer, in regions.

@@ -12,6 +12,7 @@
 
 mod check;
 mod create;
+mod fill;
 mod freeze;
 mod image;
 mod scenario;
