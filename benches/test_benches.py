@@ -42,7 +42,7 @@ def test_every_rival_is_measured(smoke):
     absent = {name for group in smoke["groups"].values() for name in group["absent"]}
     # Debian's packages of APCu and Yac exclude each other.
     if missing := absent - {"Yac"}:
-        pytest.skip(f"absent: {', '.join(sorted(missing))}")
+        pytest.skip(f"optional rivals that are not installed: {', '.join(sorted(missing))}")
 
 
 def test_the_table_of_values_has_a_line_for_each_row(smoke):
@@ -109,7 +109,7 @@ def test_the_same_hit_ratios_make_the_same_plot(tmp_path):
     assert plots[0].read_bytes() == plots[1].read_bytes()
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="counting needs valgrind, which is not installed")
 @pytest.mark.parametrize("kind", instructions.KINDS)
 def test_an_operation_takes_no_more_instructions_than_it_did(smoke, kind):
     kept = json.loads(instructions.KEPT.read_text(encoding="utf-8"))

@@ -58,12 +58,18 @@ def _running(command: list[str], path: str) -> Iterator[Server]:
         process.wait()
 
 
+def _installed(name: str) -> str:
+    """Where a program is that a rival needs."""
+    program = shutil.which(name)
+    if program is None:
+        raise Absent(f"{name} is not installed")
+    return program
+
+
 @contextlib.contextmanager
 def redis(limit_mib: int) -> Iterator[Server]:
     """A Redis with that much memory for its data."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise Absent("redis-server is not installed")
+    program = _installed("redis-server")
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/socket"
         command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", directory]
@@ -75,9 +81,7 @@ def redis(limit_mib: int) -> Iterator[Server]:
 @contextlib.contextmanager
 def memcached(limit_mib: int) -> Iterator[Server]:
     """A memcached with that much memory for its data."""
-    program = shutil.which("memcached")
-    if program is None:
-        raise Absent("memcached is not installed")
+    program = _installed("memcached")
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/socket"
         user = ["-u", "root"] if os.geteuid() == 0 else []
