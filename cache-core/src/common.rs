@@ -12,12 +12,12 @@
 
 use crate::hash::{Hash, prefix};
 use crate::host::Host;
+use crate::index::Stripe;
 use crate::item::{EXPIRES, FORM_MASK, HEAD_BYTES, Head};
 use crate::layout::{COPY_BYTES_MAX, LINE_BYTES, block, stripe};
 use crate::map::Map;
-use crate::pin::{KNOWN, KNOWN_PAIR};
 use crate::slot::{Bucket, Link, Slot, USE_MAX, matches_of_pair, moved};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::types::{Destination, Meta, NEVER};
 
 /// What the common way found.
@@ -38,6 +38,8 @@ pub(crate) enum Wanted {
 
 /// Key length and the flags that only the general way knows, in one comparison.
 const HEAD_MASK: u64 = 0xffff | (!(EXPIRES | FORM_MASK) as u64) << 24;
+/// Lines behind an item's first that most items reach into.
+const ITEM_LINES_COMMON: u64 = 2;
 /// Longest key that is an ordinary matter.
 const KEY_BYTES_COMMON: usize = 1024;
 
@@ -47,21 +49,25 @@ pub(crate) fn value_bytes_common(chunk_bytes: u64) -> usize {
     (chunk_bytes as usize).saturating_sub(KEY_BYTES_COMMON + 64).min(COPY_BYTES_MAX)
 }
 
+/// The way to a key's two buckets, as it was when it was walked.
+struct Way<'a> {
+    stripe: Stripe<'a>,
+    root: u64,
+    entry_word: &'a AtomicU64,
+    entry: u64,
+    block: u64,
+    /// Offsets of the buckets. Not checked.
+    lines: [u64; 2],
+}
+
 impl<H: Host> Map<H> {
-    /// Reads `key` if that is an ordinary matter; `None` leaves it to `lookup`.
+    /// The way to the buckets of a key; `None` for a root that no writer makes.
     #[inline(always)]
-    pub(crate) fn read_common(
-        &self,
-        hash: Hash,
-        key: &[u8],
-        copy: impl FnOnce(&Meta) -> Wanted,
-        counts_as_use: bool,
-    ) -> Option<Common> {
+    fn way(&self, hash: Hash) -> Option<Way<'_>> {
         let tag = hash.tag();
         let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
-        // Acquire, all loads below unless said otherwise, as in `index`.
-        let root_word = stripe.root();
-        let root = root_word.load(Ordering::Acquire);
+        // Acquire, both, as in `index`.
+        let root = stripe.root().load(Ordering::Acquire);
         let entry_word = if root == 0 {
             &stripe.directory()[prefix(tag, stripe::DIRECTORY_DEPTH) as usize]
         } else {
@@ -72,8 +78,58 @@ impl<H: Host> Map<H> {
         // A block that does not stand on a line is not one. It is shorter than a chunk: from
         // its start on, this chunk and the next hold all of it.
         let block = Link(entry).offset() & !(LINE_BYTES - 1);
-        let [first, second] = hash.bucket_offsets(self.bucket_mask).map(|offset| block + block::BUCKETS + offset);
-        if self.known(block) & KNOWN_PAIR == 0 && self.known(first) & self.known(second) & KNOWN == 0 {
+        let lines = hash.bucket_offsets(self.bucket_mask).map(|offset| block + block::BUCKETS + offset);
+        Some(Way { stripe, root, entry_word, entry, block, lines })
+    }
+
+    /// Sends for the buckets of a key, and returns their offsets. Only a hint.
+    #[inline(always)]
+    pub(crate) fn prefetch_buckets(&self, hash: Hash) -> [u64; 2] {
+        let lines = self.way(hash).map_or([0; 2], |way| way.lines);
+        for line in lines {
+            self.region.prefetch(line);
+        }
+        lines
+    }
+
+    /// Sends for the items that may be a key's, by the buckets of `prefetch_buckets`. Only a
+    /// hint: nothing that is read here is believed.
+    #[inline(always)]
+    pub(crate) fn prefetch_items(&self, hash: Hash, lines: [u64; 2]) {
+        if !lines.iter().all(|line| self.is_among_blocks(*line)) {
+            return;
+        }
+        // SAFETY: R4. Both lines are in chunks that are readable.
+        let buckets = lines.map(|line| unsafe { Bucket(self.region.words_unchecked(line)) });
+        let mut matches = matches_of_pair(buckets[0], buckets[1], hash.tag());
+        while matches != 0 {
+            let number = matches.trailing_zeros() as usize;
+            matches &= matches - 1;
+            // Relaxed: a hint.
+            let offset = Slot(buckets[number / 8].0[number % 8].load(Ordering::Relaxed)).offset();
+            for line in 0..=ITEM_LINES_COMMON {
+                self.region.prefetch(offset + line * LINE_BYTES);
+            }
+        }
+    }
+
+    /// Reads `key` if that is an ordinary matter; `None` leaves it to `lookup`.
+    #[inline(always)]
+    pub(crate) fn read_common(
+        &self,
+        hash: Hash,
+        key: &[u8],
+        copy: impl FnOnce(&Meta) -> Wanted,
+        counts_as_use: bool,
+    ) -> Option<Common> {
+        if key.is_empty() || key.len() > KEY_BYTES_COMMON {
+            return None;
+        }
+        // Acquire, all loads below unless said otherwise, as in `index`.
+        let Way { stripe, root, entry_word, entry, block, lines: [first, second] } = self.way(hash)?;
+        let tag = hash.tag();
+        let is_readable = self.is_among_blocks(block) || (self.is_marked(first) && self.is_marked(second));
+        if !is_readable {
             return None;
         }
         // SAFETY: R4. Both lines are inside chunks of the region that are readable.
@@ -82,7 +138,7 @@ impl<H: Host> Map<H> {
         // The way is looked at again here, while the lines are fetched: at this moment the
         // block serves the key, and it cannot cease to without a change of its counters, which
         // only ever grow.
-        let is_current = entry_word.load(Ordering::Acquire) == entry && root_word.load(Ordering::Acquire) == root;
+        let is_current = entry_word.load(Ordering::Acquire) == entry && stripe.root().load(Ordering::Acquire) == root;
         if !is_current || moved(counters[0] | counters[1]) {
             return None;
         }
@@ -104,9 +160,14 @@ impl<H: Host> Map<H> {
         let word = Slot(slot.load(Ordering::Acquire));
         let offset = word.offset();
         // Whether it still carries the tag does not matter: the key decides.
-        let known = self.known(offset);
-        if known & KNOWN == 0 || key.len() > KEY_BYTES_COMMON {
+        let is_among_items = self.is_among_items(offset);
+        if !is_among_items && !self.is_marked(offset) {
             return None;
+        }
+        // Where the value begins is known only when the header is here: the lines that follow
+        // it are sent for now.
+        for lines in 1..=ITEM_LINES_COMMON {
+            self.region.prefetch(offset + lines * LINE_BYTES);
         }
         // SAFETY: R4. The word's chunk is readable, and chunks are whole words.
         // Relaxed: ordered by the load of the slot, checked by its re-check.
@@ -118,7 +179,7 @@ impl<H: Host> Map<H> {
         let value_at = key_at + key.len() as u64;
         if (head >> 32) & HEAD_MASK != key.len() as u64
             || value_bytes > self.value_bytes_common
-            || (known & KNOWN_PAIR == 0 && !self.is_known_to(offset, value_at + value_bytes as u64 + 7))
+            || (!is_among_items && !self.is_known_to(offset, value_at + value_bytes as u64 + 7))
         {
             return None;
         }
@@ -156,9 +217,9 @@ impl<H: Host> Map<H> {
         }
         // Acquire: the bytes were read before the re-check, as in `examine`.
         fence(Ordering::Acquire);
-        let is_same = Slot(slot.load(Ordering::Acquire)).item() == word.item()
-            && bucket.counter().load(Ordering::Acquire) == counter;
-        if !is_same {
+        let now = Slot(slot.load(Ordering::Acquire));
+        let is_same = now == word || now.item() == word.item();
+        if !is_same || bucket.counter().load(Ordering::Acquire) != counter {
             return None;
         }
         if counts_as_use && word.uses() < USE_MAX {

@@ -37,6 +37,8 @@ pub struct Map<H: Host> {
     pub(crate) block_bytes: u64,
     pub(crate) segment_mask: u64,
     pub(crate) bucket_mask: u64,
+    /// The highest place where a block can stand.
+    pub(crate) last_block: u64,
     pub(crate) value_bytes_common: usize,
     /// Offset of this participant's workers.
     workers_offset: u64,
@@ -73,6 +75,7 @@ impl<H: Host> Map<H> {
             segment_mask: geometry.segment_bytes() - 1,
             workers_offset: geometry.participant_offset(owner.map_or(0, Owner::index)) + slot_at::WORKERS,
             bucket_mask: (geometry.bucket_count() - 1) * block::BUCKET_BYTES,
+            last_block: geometry.segments_end() - geometry.block_bytes(),
             value_bytes_common: value_bytes_common(geometry.chunk_bytes()),
             readable: Readable::new(&geometry),
             read_pins: ReadPins::new(),
@@ -138,8 +141,7 @@ impl<H: Host> Map<H> {
     /// `KeyEmpty`, `KeyTooLong`, or what `destination` returns.
     #[inline]
     pub fn get<D: Destination + ?Sized>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        let hash = self.hash_key(key)?;
-        self.get_hashed(hash, key, destination, Manner::Use)
+        self.get_hashed(self.hasher.hash(key), key, destination, Manner::Use)
     }
 
     /// As [`Map::get`], without counting as a use of the key.
@@ -147,8 +149,7 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// As [`Map::get`].
     pub fn peek<D: Destination + ?Sized>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        let hash = self.hash_key(key)?;
-        self.get_hashed(hash, key, destination, Manner::Look)
+        self.get_hashed(self.hasher.hash(key), key, destination, Manner::Look)
     }
 
     #[inline(always)]
@@ -168,7 +169,7 @@ impl<H: Host> Map<H> {
                 self.count(Counter::Misses, 1);
                 Ok(None)
             }
-            None => self.get_uncommon(hash, key, destination, manner),
+            None => self.get_uncommon(key, destination, manner),
         }
     }
 
@@ -176,11 +177,11 @@ impl<H: Host> Map<H> {
     #[inline(never)]
     fn get_uncommon<D: Destination + ?Sized>(
         &self,
-        hash: Hash,
         key: &[u8],
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
+        let hash = self.hash_key(key)?;
         let found = self.lookup(hash, key, manner, |candidate| {
             candidate.copy_value(destination.buffer(&candidate.meta)?);
             Ok(())
@@ -204,11 +205,10 @@ impl<H: Host> Map<H> {
     /// `KeyEmpty`, `KeyTooLong`.
     #[inline]
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        let hash = self.hash_key(key)?;
-        match self.read_common(hash, key, |_| Wanted::Nothing, false) {
+        match self.read_common(self.hasher.hash(key), key, |_| Wanted::Nothing, false) {
             Some(Common::Hit(_)) => Ok(true),
             Some(Common::Miss) => Ok(false),
-            None => Ok(self.find(hash, key, Manner::Look)?.is_some()),
+            None => Ok(self.meta(key)?.is_some()),
         }
     }
 
@@ -291,15 +291,15 @@ impl<H: Host> Map<H> {
         let mut value = Vec::new();
         let mut at = 0;
         for keys in keys.chunks(BATCH) {
-            let mut hashes = [Hash(0); BATCH];
-            for (hash, key) in hashes.iter_mut().zip(keys) {
+            let mut wanted = [(Hash(0), [0; 2]); BATCH];
+            for ((hash, lines), key) in wanted.iter_mut().zip(keys) {
                 *hash = self.hasher.hash(key);
-                self.prefetch(*hash);
+                *lines = self.prefetch_buckets(*hash);
             }
-            for hash in &hashes[..keys.len()] {
-                self.prefetch_item(*hash);
+            for (hash, lines) in &wanted[..keys.len()] {
+                self.prefetch_items(*hash, *lines);
             }
-            for (key, hash) in keys.iter().zip(hashes) {
+            for (key, (hash, _)) in keys.iter().zip(wanted) {
                 if let Some(meta) = self.get_hashed(hash, key, &mut value, Manner::Use)? {
                     visit(at, &meta, &value);
                     hits += 1;
@@ -316,35 +316,6 @@ impl<H: Host> Map<H> {
             0 => Err(Error::KeyEmpty),
             1..=KEY_BYTES_MAX => Ok(()),
             bytes => Err(Error::KeyTooLong { bytes: bytes as u64, bytes_max: KEY_BYTES_MAX as u64 }),
-        }
-    }
-
-    /// Fetches the buckets of a key.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: Hash) {
-        if let Some(path) = self.path(hash) {
-            for number in hash.buckets(self.geometry.bucket_shift) {
-                self.region.prefetch(path.entry.offset() + block::BUCKETS + block::BUCKET_BYTES * number);
-            }
-        }
-    }
-
-    /// Fetches the first lines of the items that may be a key's. Only a hint: nothing
-    /// that is read here is believed.
-    #[inline]
-    fn prefetch_item(&self, hash: Hash) {
-        let Some(path) = self.path(hash) else { return };
-        for number in hash.buckets(self.geometry.bucket_shift) {
-            let bucket = self.region.words::<8>(path.entry.offset() + block::BUCKETS + block::BUCKET_BYTES * number);
-            for slot in &bucket[1..] {
-                // Relaxed: a hint.
-                let word = crate::slot::Slot(slot.load(Ordering::Relaxed));
-                if word.tag() == hash.tag() && word.0 != 0 {
-                    self.region.prefetch(word.offset());
-                    self.region.prefetch(word.offset() + 64);
-                    self.region.prefetch(word.offset() + 128);
-                }
-            }
         }
     }
 

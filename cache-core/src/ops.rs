@@ -339,7 +339,7 @@ impl<H: Host> Map<H> {
         let mut stored = 0;
         for (chunk_at, chunk) in items.chunks(BATCH).enumerate() {
             for (key, ..) in chunk {
-                self.prefetch(self.hasher.hash(key));
+                self.prefetch_buckets(self.hasher.hash(key));
             }
             for (at, (key, value, options)) in chunk.iter().enumerate() {
                 match self.set(key, value, options) {
@@ -359,7 +359,7 @@ impl<H: Host> Map<H> {
         let mut removed = 0;
         for chunk in keys.chunks(BATCH) {
             for key in chunk {
-                self.prefetch(self.hasher.hash(key));
+                self.prefetch_buckets(self.hasher.hash(key));
             }
             for key in chunk {
                 removed += usize::from(self.delete(key, timeout_ns)?);

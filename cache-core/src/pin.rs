@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::layout::{Geometry, participant as at};
 use crate::map::Map;
-use crate::sync::{AtomicU64, Ordering, ProcessU8};
+use crate::sync::{AtomicU64, Ordering, ProcessBool, ProcessU64};
 
 /// Which segments this process pins, and how often.
 pub(crate) struct ReadPins(Mutex<Cells>);
@@ -102,51 +102,53 @@ impl<H: Host> Drop for SegmentPin<'_, H> {
 }
 
 /// What this process knows to have memory behind it: a mark for each chunk of the region,
-/// none for the chunks before the first segment.
+/// none for the chunks before the first segment, and two bounds that spare most reads the
+/// look at a mark. Items fill a region from its start, blocks of the index from its end.
 pub(crate) struct Readable {
-    marks: Box<[ProcessU8]>,
+    marks: Box<[ProcessBool]>,
     shift: u32,
+    chunk_bytes: u64,
+    /// An offset below this is in a readable chunk, and so is what follows for a chunk's length.
+    items_below: ProcessU64,
+    /// From here to the end of the segments every chunk is readable.
+    blocks_from: ProcessU64,
 }
-
-/// The chunk is readable.
-pub(crate) const KNOWN: u8 = 1;
-/// The chunk and the one after it are.
-pub(crate) const KNOWN_PAIR: u8 = 2;
 
 impl Readable {
     pub fn new(geometry: &Geometry) -> Readable {
-        let shift = geometry.chunk_bytes().ilog2();
-        Readable { marks: (0..geometry.segments_end() >> shift).map(|_| ProcessU8::new(0)).collect(), shift }
-    }
-
-    /// The marks of the chunk that `offset` is in; none outside the segments.
-    #[inline(always)]
-    fn marks(&self, offset: u64) -> u8 {
-        self.marks_of_chunk(offset >> (self.shift & 63))
-    }
-
-    #[inline(always)]
-    fn marks_of_chunk(&self, chunk: u64) -> u8 {
-        // Relaxed: the mark says something about the kernel's state, not about memory.
-        self.marks.get(chunk as usize).map_or(0, |marks| marks.load(Ordering::Relaxed))
+        let chunk_bytes = geometry.chunk_bytes();
+        let shift = chunk_bytes.ilog2();
+        Readable {
+            marks: (0..geometry.segments_end() >> shift).map(|_| ProcessBool::new(false)).collect(),
+            shift,
+            chunk_bytes,
+            items_below: ProcessU64::new(geometry.segments_offset - chunk_bytes),
+            blocks_from: ProcessU64::new(geometry.segments_end()),
+        }
     }
 
     #[inline(always)]
     fn has(&self, chunk: u64) -> bool {
-        self.marks_of_chunk(chunk) & KNOWN != 0
+        // Relaxed, all loads of marks and bounds unless said otherwise: they say something
+        // about the kernel's state, not about memory, and what they say stays true.
+        self.marks.get(chunk as usize).is_some_and(|mark| mark.load(Ordering::Relaxed))
     }
 
     fn note(&self, chunk: u64) {
-        // SeqCst, both: of two threads that note neighbours at once, one sees the other.
-        self.marks[chunk as usize].fetch_or(KNOWN, Ordering::SeqCst);
-        for first in [chunk.wrapping_sub(1), chunk] {
-            let pair = [first, first.wrapping_add(1)].map(|chunk| self.marks.get(chunk as usize));
-            if let [Some(first), Some(second)] = pair
-                && first.load(Ordering::SeqCst) & second.load(Ordering::SeqCst) & KNOWN != 0
-            {
-                first.fetch_or(KNOWN_PAIR, Ordering::Relaxed);
-            }
+        // SeqCst, here and in `moved_bound`: of two threads that note neighbours at once, one
+        // sees the other's mark or bound, and moves the bound over both.
+        self.marks[chunk as usize].store(true, Ordering::SeqCst);
+        let has = |chunk: u64| self.marks.get(chunk as usize).is_some_and(|mark| mark.load(Ordering::SeqCst));
+        let mut below = (self.items_below.load(Ordering::SeqCst) >> self.shift) + 1;
+        while has(below) {
+            below += 1;
         }
+        self.items_below.fetch_max((below << self.shift) - self.chunk_bytes, Ordering::SeqCst);
+        let mut from = self.blocks_from.load(Ordering::SeqCst) >> self.shift;
+        while from > 0 && has(from - 1) {
+            from -= 1;
+        }
+        self.blocks_from.fetch_min(from << self.shift, Ordering::SeqCst);
     }
 }
 
@@ -162,10 +164,25 @@ impl<H: Host> Map<H> {
         (is_known && last_chunk.wrapping_sub(first_chunk) <= 1) || self.make_all_readable(offset, bytes)
     }
 
-    /// What is known of the chunk of `offset`: [`KNOWN`], [`KNOWN_PAIR`]. Asks nobody.
+    /// True if `offset` and what follows for a chunk's length is known to be readable; false
+    /// also where only the marks say so. Asks nobody.
     #[inline(always)]
-    pub(crate) fn known(&self, offset: u64) -> u8 {
-        self.readable.marks(offset)
+    pub(crate) fn is_among_items(&self, offset: u64) -> bool {
+        offset < self.readable.items_below.load(Ordering::Relaxed)
+    }
+
+    /// True if a block at `offset` is known to be readable; false also where only the marks
+    /// say so. Asks nobody.
+    #[inline(always)]
+    pub(crate) fn is_among_blocks(&self, offset: u64) -> bool {
+        offset >= self.readable.blocks_from.load(Ordering::Relaxed) && offset <= self.last_block
+    }
+
+    /// True if the marks say that the chunk of `offset` is readable. Asks nobody.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_marked(&self, offset: u64) -> bool {
+        self.readable.has(offset >> self.readable.shift)
     }
 
     /// True if everything from `offset`, which is known to be readable, to `last` is.

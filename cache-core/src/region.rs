@@ -95,25 +95,18 @@ impl Region {
         unsafe { &*self.base.add(offset as usize).cast() }
     }
 
-    /// `count` words from `offset` on, without the check of `slice`.
-    ///
-    /// # Safety
-    /// As for `words_unchecked`.
-    #[inline(always)]
-    pub(crate) unsafe fn slice_unchecked(&self, offset: u64, count: usize) -> &[AtomicU64] {
-        debug_assert!(offset.is_multiple_of(8) && offset + 8 * count as u64 <= self.bytes);
-        // SAFETY: R1, R2; in bounds by the caller.
-        unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).cast(), count) }
-    }
-
-    /// True if the bytes from `offset` on are `key`.
+    /// True if the bytes from `offset` on are `key`, which is not empty.
     ///
     /// # Safety
     /// `offset` is a multiple of 8, and the words that the key reaches into are inside the region.
     #[inline(always)]
     pub(crate) unsafe fn equals_unchecked(&self, offset: u64, key: &[u8]) -> bool {
-        // SAFETY: in bounds by the caller.
-        equals(unsafe { self.slice_unchecked(offset, key.len().div_ceil(8)) }, key)
+        debug_assert!(offset.is_multiple_of(8) && !key.is_empty() && offset + key.len() as u64 <= self.bytes);
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: R3. In bounds by the caller; the racing loads are the processor's own.
+        return unsafe { racy::equal(self.base.add(offset as usize), key) };
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        equals(self.slice(offset, key.len().div_ceil(8)), key)
     }
 
     /// Copies `bytes` bytes from `offset` to `out`, as [`copy_out`] does.
@@ -130,10 +123,10 @@ impl Region {
             racy::copy(self.base.add(offset as usize), out, bytes);
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        // SAFETY: in bounds by the caller, who also gives the room.
+        // SAFETY: the caller gives the room.
         unsafe {
             let (first, skip) = (offset & !7, (offset & 7) as usize);
-            let words = self.slice_unchecked(first, (skip + bytes).div_ceil(8));
+            let words = self.slice(first, (skip + bytes).div_ceil(8));
             copy_out_by_words(words, skip, std::slice::from_raw_parts_mut(out.cast(), bytes));
         }
     }
@@ -146,13 +139,11 @@ impl Region {
     /// Asks the processor to fetch the line at `offset`.
     #[inline(always)]
     pub fn prefetch(&self, offset: u64) {
-        if offset < self.bytes {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch never faults, and the address is inside the mapping.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(self.base.add(offset as usize).cast());
-            }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch never faults, wherever it points.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.base.wrapping_add(offset as usize).cast());
         }
     }
 }
@@ -342,6 +333,51 @@ pub(crate) mod racy {
                 ),
             }
         }
+    }
+
+    /// True if the bytes at `stored` are `key`, which is not empty.
+    ///
+    /// # Safety
+    /// - `stored` is a multiple of 8, and the words that `key.len()` bytes from it on reach
+    ///   into are readable.
+    /// - The answer is validated before it is believed.
+    #[inline(always)]
+    pub unsafe fn equal(stored: *const u8, key: &[u8]) -> bool {
+        let bytes = key.len();
+        let wanted = key.as_ptr();
+        // SAFETY: every load below is inside the `bytes` bytes of both, by the bounds of its
+        // branch, but for the word of a short key, which is whole in the region by the caller.
+        unsafe {
+            let differ = |at: usize| word(stored.add(at)) ^ wanted.add(at).cast::<u64>().read_unaligned();
+            match bytes {
+                8..=16 => differ(0) | differ(bytes - 8) == 0,
+                17..=32 => differ(0) | differ(8) | differ(bytes - 16) | differ(bytes - 8) == 0,
+                ..8 => (word(stored) ^ super::last_bytes(key, bytes)) << (64 - 8 * bytes) == 0,
+                _ => {
+                    let last = bytes - 16;
+                    let mut at = 0;
+                    while at < last {
+                        if differ(at) | differ(at + 8) != 0 {
+                            return false;
+                        }
+                        at += 16;
+                    }
+                    differ(last) | differ(last + 8) == 0
+                }
+            }
+        }
+    }
+
+    /// Eight bytes at any address.
+    ///
+    /// # Safety
+    /// They are readable, and what is read is validated before it is believed.
+    #[inline(always)]
+    unsafe fn word(from: *const u8) -> u64 {
+        let word;
+        // SAFETY: readable by the caller; the assembly reads nothing else.
+        unsafe { asm!("mov {}, [{}]", out(reg) word, in(reg) from, options(readonly, nostack, preserves_flags)) };
+        word
     }
 
     macro_rules! copy {

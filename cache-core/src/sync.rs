@@ -27,5 +27,7 @@ pub fn yield_now() {
 
 /// An atomic of this process alone, which no model swaps.
 pub(crate) type ProcessU32 = std::sync::atomic::AtomicU32;
-/// The same, a byte wide.
-pub(crate) type ProcessU8 = std::sync::atomic::AtomicU8;
+/// The same, wider.
+pub(crate) type ProcessU64 = std::sync::atomic::AtomicU64;
+/// The same, a flag.
+pub(crate) type ProcessBool = std::sync::atomic::AtomicBool;

@@ -161,7 +161,7 @@ impl<H: Host> Victim<'_, H> {
                 if *bytes != 0
                     && let Some((hash, meta)) = self.map.read_identity(*offset, &mut key)
                 {
-                    self.map.prefetch(hash);
+                    self.map.prefetch_buckets(hash);
                     *slot = Some((hash, meta));
                 } else if *bytes != 0 && !self.map.is_readable(*offset, *bytes) {
                     self.keep_unreadable();
