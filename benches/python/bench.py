@@ -1,5 +1,8 @@
 """The Python rows: one process, 20,000 str keys, values of 100 bytes, beside every rival.
 
+Every subject is filled in the order of the keys and read in another, the same for all: read in
+the order of filling, a `dict` lays its entries in a row before the processor.
+
 Subjects take turns within each round, in an order drawn for each, and a loop that does nothing
 has its turn too: what it takes is taken off the others. Times are processor time of the
 thread, or the wall clock for subjects of which another process does a part, and then for
@@ -184,13 +187,13 @@ def main() -> int:
         present = []
         for name, make in RIVALS.items():
             try:
-                rival = stack.enter_context(make(keys, VALUE))
+                rival = stack.enter_context(make(names, VALUE))
             except (ImportError, Absent) as error:
                 print(json.dumps({"group": "python", "absent": name, "why": str(error)}))
                 continue
             present.append(name)
             if rival.set and not rival.filled:
-                for key in keys:
+                for key in names:
                     rival.set(key, VALUE)
             assert rival.get(keys[0]) == VALUE, name
             operations = min(rival.operations, len(keys))

@@ -41,7 +41,8 @@ def plain_dict(keys: list[str], value: bytes) -> Iterator[Rival]:
 def lru_cache(keys: list[str], value: bytes) -> Iterator[Rival]:
     @functools.lru_cache(maxsize=2 * len(keys))
     def remembered(key):
-        return value
+        # A value of its own, as a function that is worth remembering returns.
+        return bytes(bytearray(value))
 
     for key in keys:
         remembered(key)
