@@ -80,7 +80,12 @@ impl Region {
 
     /// The same, preallocated: in huge pages where the kernel has them.
     pub fn preallocated_for_keys(label: &str, keys: u64) -> Region {
-        Region::built(label, |builder| builder.size(bytes_for(keys)).prealloc(true))
+        Region::preallocated(label, bytes_for(keys))
+    }
+
+    /// A new region that has all its memory from the start.
+    pub fn preallocated(label: &str, bytes: u64) -> Region {
+        Region::built(label, |builder| builder.size(bytes).prealloc(true))
     }
 }
 

@@ -1,8 +1,6 @@
 //! One process reads and one writes, each at a fixed rate: latencies from the moment at
 //! which each operation was due, in the shape of Chronicle Map's published test.
 
-use cache_shm::Mode;
-
 use super::Plan;
 use crate::latency::PERCENTS;
 use crate::measure::{Relation, Row, quantile};
@@ -21,7 +19,7 @@ const TARGETS: [(f64, Option<f64>, Option<f64>); 3] =
 /// The rows of this module.
 pub fn rows(plan: Plan) -> Vec<Row> {
     let keys = plan.sized(KEYS, KEYS / 100);
-    let region = Region::create("fixed-rate", (keys * 760).max(8 << 20), Mode::Evict);
+    let region = Region::preallocated("fixed-rate", (keys * 760).max(8 << 20));
     for index in 0..keys {
         region.cache.set(&key(index), &[index as u8; VALUE_BYTES]).expect("the region has room for all");
     }

@@ -15,7 +15,7 @@ const KEYS: [u64; 3] = [10_000, 1_000_000, 5_000_000];
 pub fn rows(plan: Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for keys in KEYS.map(|keys| plan.sized(keys, keys / 100)) {
-        let region = Region::for_keys("get", keys);
+        let region = Region::preallocated_for_keys("get", keys);
         let shared = Shared(region.cache.clone());
         fill(&shared, keys, plan.seed);
         for (index, rival) in RIVALS.iter().enumerate() {
@@ -24,7 +24,7 @@ pub fn rows(plan: Plan) -> Vec<Row> {
         if keys == plan.sized(1_000_000, 10_000) {
             rows.push(batch(plan, &region.cache, keys));
         }
-        rows.push(preallocated(plan, &shared, keys));
+        rows.push(grown(plan, &shared, keys));
     }
     rows
 }
@@ -67,9 +67,9 @@ fn against(plan: Plan, rival: &Entry, shared: &Shared, keys: u64, with_own: bool
     rows
 }
 
-/// What a region that was preallocated gains over one that grew.
-fn preallocated(plan: Plan, grown: &Shared, keys: u64) -> Row {
-    let region = Region::preallocated_for_keys("get-prealloc", keys);
+/// What a region that grew by itself costs more than the preallocated one.
+fn grown(plan: Plan, preallocated: &Shared, keys: u64) -> Row {
+    let region = Region::for_keys("get-grown", keys);
     let shared = Shared(region.cache.clone());
     fill(&shared, keys, plan.seed);
     let operations = plan.sized(200_000, 1_000);
@@ -77,10 +77,10 @@ fn preallocated(plan: Plan, grown: &Shared, keys: u64) -> Row {
         plan.sized(25, 2),
         operations,
         |turn| read(&shared, keys, operations, plan.seed ^ turn),
-        |turn| read(grown, keys, operations, plan.seed ^ turn),
+        |turn| read(preallocated, keys, operations, plan.seed ^ turn),
     );
-    let title = format!("Rust get 100 B, {keys} keys, preallocated region / grown region");
-    Row::of_ratios(&title, &turns.ratios(), Relation::Shown, 0.0, turns.medians("preallocated", "grown"))
+    let title = format!("Rust get 100 B, {keys} keys, grown region / preallocated region");
+    Row::of_ratios(&title, &turns.ratios(), Relation::Shown, 0.0, turns.medians("grown", "preallocated"))
 }
 
 fn batch(plan: Plan, cache: &Cache, keys: u64) -> Row {
