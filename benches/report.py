@@ -18,7 +18,8 @@ SECTIONS = {
     "get": (
         "Reads in one process",
         "16 B keys, 100 B values copied out, uniform keys, one thread. The region is preallocated, as is advised "
-        "where reads matter most; rows beside a region that grew by itself follow. Maps hold counted or boxed "
+        "where reads matter most; rows beside a region that grew by itself follow. Every rival has its default "
+        "hash, as in its manual; *with rapidhash* it has the one that the cache uses. Maps hold counted or boxed "
         "values in this process; LMDB opens a read transaction for each get, because a cache's get has to see the last set.",
     ),
     "set": (

@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use rapidhash::fast::RandomState;
-
 use super::Room;
 use crate::subjects::{Session, Subject};
 
@@ -19,7 +17,7 @@ fn copy(value: &Value, out: &mut [u8]) -> usize {
 
 /// moka's synchronous cache.
 #[cfg(feature = "moka")]
-pub struct Moka(moka::sync::Cache<Key, Value, RandomState>);
+pub struct Moka(moka::sync::Cache<Key, Value>);
 
 #[cfg(feature = "moka")]
 impl Moka {
@@ -32,7 +30,7 @@ impl Moka {
             Some(ttl) => builder.time_to_live(ttl),
             None => builder,
         };
-        Moka(builder.build_with_hasher(RandomState::default()))
+        Moka(builder.build())
     }
 }
 
@@ -72,19 +70,13 @@ impl quick_cache::Weighter<Key, Value> for Bytes {
 
 /// quick_cache's synchronous cache.
 #[cfg(feature = "quick_cache")]
-pub struct QuickCache(quick_cache::sync::Cache<Key, Value, Bytes, RandomState>);
+pub struct QuickCache(quick_cache::sync::Cache<Key, Value, Bytes>);
 
 #[cfg(feature = "quick_cache")]
 impl QuickCache {
     /// A cache with that much room.
     pub fn new(room: Room) -> QuickCache {
-        QuickCache(quick_cache::sync::Cache::with(
-            room.items as usize,
-            room.bytes,
-            Bytes,
-            RandomState::default(),
-            quick_cache::sync::DefaultLifecycle::default(),
-        ))
+        QuickCache(quick_cache::sync::Cache::with_weighter(room.items as usize, room.bytes, Bytes))
     }
 }
 

@@ -1,6 +1,7 @@
-//! Concurrent maps: DashMap with its default shards, papaya through reused guards, scc.
+//! Concurrent maps: DashMap with its default shards, papaya through reused guards, scc;
+//! each with the standard library's hash, as in their manuals, or with another.
 
-use rapidhash::fast::RandomState;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::subjects::{Session, Subject};
 
@@ -12,19 +13,22 @@ fn copy(value: &[u8], out: &mut [u8]) -> usize {
 /// DashMap.
 #[cfg(feature = "dashmap")]
 #[derive(Default)]
-pub struct DashMap(dashmap::DashMap<Box<[u8]>, Box<[u8]>, RandomState>);
+pub struct DashMap<S: BuildHasher + Clone = RandomState>(dashmap::DashMap<Box<[u8]>, Box<[u8]>, S>);
 
 #[cfg(feature = "dashmap")]
-impl Subject for DashMap {
-    type Session<'a> = &'a DashMap;
+impl<S: BuildHasher + Clone + Sync> Subject for DashMap<S> {
+    type Session<'a>
+        = &'a DashMap<S>
+    where
+        S: 'a;
 
-    fn session(&self) -> &DashMap {
+    fn session(&self) -> &DashMap<S> {
         self
     }
 }
 
 #[cfg(feature = "dashmap")]
-impl Session for &DashMap {
+impl<S: BuildHasher + Clone + Sync> Session for &DashMap<S> {
     #[inline]
     fn get(&mut self, key: &[u8], out: &mut [u8]) -> Option<usize> {
         self.0.get(key).map(|value| copy(&value, out))
@@ -39,14 +43,14 @@ impl Session for &DashMap {
 /// papaya.
 #[cfg(feature = "papaya")]
 #[derive(Default)]
-pub struct Papaya(papaya::HashMap<Box<[u8]>, Box<[u8]>, RandomState>);
+pub struct Papaya<S = RandomState>(papaya::HashMap<Box<[u8]>, Box<[u8]>, S>);
 
 /// A pin on a papaya map, used for some operations and then taken anew: its manual wants
 /// guards to be reused, but garbage can only be collected between them.
 #[cfg(feature = "papaya")]
-pub struct PapayaSession<'a> {
-    map: &'a Papaya,
-    pin: papaya::HashMapRef<'a, Box<[u8]>, Box<[u8]>, RandomState, papaya::LocalGuard<'a>>,
+pub struct PapayaSession<'a, S> {
+    map: &'a Papaya<S>,
+    pin: papaya::HashMapRef<'a, Box<[u8]>, Box<[u8]>, S, papaya::LocalGuard<'a>>,
     operations_left: u32,
 }
 
@@ -54,7 +58,7 @@ pub struct PapayaSession<'a> {
 const OPERATIONS_OF_A_PIN: u32 = 256;
 
 #[cfg(feature = "papaya")]
-impl PapayaSession<'_> {
+impl<S: BuildHasher + Sync> PapayaSession<'_, S> {
     #[inline]
     fn count(&mut self) {
         self.operations_left -= 1;
@@ -65,16 +69,19 @@ impl PapayaSession<'_> {
 }
 
 #[cfg(feature = "papaya")]
-impl Subject for Papaya {
-    type Session<'a> = PapayaSession<'a>;
+impl<S: BuildHasher + Sync> Subject for Papaya<S> {
+    type Session<'a>
+        = PapayaSession<'a, S>
+    where
+        S: 'a;
 
-    fn session(&self) -> PapayaSession<'_> {
+    fn session(&self) -> PapayaSession<'_, S> {
         PapayaSession { map: self, pin: self.0.pin(), operations_left: OPERATIONS_OF_A_PIN }
     }
 }
 
 #[cfg(feature = "papaya")]
-impl Session for PapayaSession<'_> {
+impl<S: BuildHasher + Sync> Session for PapayaSession<'_, S> {
     #[inline]
     fn get(&mut self, key: &[u8], out: &mut [u8]) -> Option<usize> {
         self.count();

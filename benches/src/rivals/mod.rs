@@ -1,8 +1,9 @@
 //! The rivals that live in this process: maps, caches and LMDB, each behind its feature.
 //!
 //! Owns: how each rival is set up, which is as its own documentation recommends, and the
-//! face that lets rows treat all of them alike. Hash maps get the hash that the cache
-//! itself uses, so that no row measures a hash function.
+//! face that lets rows treat all of them alike. Hash maps have the hash of their manuals'
+//! examples, which is the default; [`REHASHED`] are maps with the hash of the cache, whose
+//! rows show what is left when neither side pays more for hashing.
 
 use std::time::Duration;
 
@@ -97,9 +98,9 @@ pub struct Entry {
 /// The rivals that this program was built with.
 pub const RIVALS: &[Entry] = &[
     #[cfg(feature = "dashmap")]
-    Entry { name: "DashMap", kind: Kind::Map, make: |_| Box::new(maps::DashMap::default()) },
+    Entry { name: "DashMap", kind: Kind::Map, make: |_| Box::new(<maps::DashMap>::default()) },
     #[cfg(feature = "papaya")]
-    Entry { name: "papaya", kind: Kind::Map, make: |_| Box::new(maps::Papaya::default()) },
+    Entry { name: "papaya", kind: Kind::Map, make: |_| Box::new(<maps::Papaya>::default()) },
     #[cfg(feature = "scc")]
     Entry { name: "scc", kind: Kind::Map, make: |_| Box::new(maps::Scc::default()) },
     #[cfg(feature = "moka")]
@@ -110,6 +111,22 @@ pub const RIVALS: &[Entry] = &[
     Entry { name: "LMDB", kind: Kind::Database, make: |room| Box::new(lmdb::Lmdb::new(room)) },
 ];
 
+/// Maps with the hash that the cache uses.
+pub const REHASHED: &[Entry] = &[
+    #[cfg(feature = "dashmap")]
+    Entry {
+        name: "DashMap with rapidhash",
+        kind: Kind::Map,
+        make: |_| Box::new(maps::DashMap::<rapidhash::fast::RandomState>::default()),
+    },
+    #[cfg(feature = "papaya")]
+    Entry {
+        name: "papaya with rapidhash",
+        kind: Kind::Map,
+        make: |_| Box::new(maps::Papaya::<rapidhash::fast::RandomState>::default()),
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_rival_finds_what_it_was_given() {
-        for rival in RIVALS {
+        for rival in RIVALS.iter().chain(REHASHED) {
             let subject = (rival.make)(Room::for_keys(1000));
             subject.fill(1000, 1);
             // It panics on a miss.

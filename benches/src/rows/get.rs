@@ -5,7 +5,7 @@ use cache_shm::Cache;
 
 use super::Plan;
 use crate::measure::{Relation, Row, quantile, take_turns};
-use crate::rivals::{Entry, RIVALS, Room};
+use crate::rivals::{Entry, REHASHED, RIVALS, Room};
 use crate::subjects::{BATCH, Region, Shared, fill, read, read_batches};
 
 /// Keys at which the rivals are met: in cache, in memory, and beyond the reach of the TLB.
@@ -18,7 +18,7 @@ pub fn rows(plan: Plan) -> Vec<Row> {
         let region = Region::preallocated_for_keys("get", keys);
         let shared = Shared(region.cache.clone());
         fill(&shared, keys, plan.seed);
-        for (index, rival) in RIVALS.iter().enumerate() {
+        for (index, rival) in RIVALS.iter().chain(REHASHED).enumerate() {
             rows.extend(against(plan, rival, &shared, keys, index == 0));
         }
         if keys == plan.sized(1_000_000, 10_000) {
