@@ -199,7 +199,10 @@ impl<H: Host> Map<H> {
     }
 
     fn add_index_segment(&self, worker: &Worker<'_>, owner: Owner, deadline: &Deadline) -> Result<()> {
-        let segment = self.obtain_segment(worker, Purpose::Index, self.geometry.block_bytes(), owner, deadline)?;
+        let bytes = self.geometry.block_bytes();
+        let Some(segment) = self.obtain_segment(worker, Purpose::Index, bytes, owner, deadline, &|| true)? else {
+            return Ok(());
+        };
         if let Err(error) = self.back_segment(segment, self.geometry.first_block()) {
             self.release_claimed(segment);
             return Err(error);

@@ -17,6 +17,9 @@ const LIVE_PERCENT_KEPT: u64 = 85;
 /// Oldest count of live bytes that a half-walked victim is judged by, in nanoseconds.
 const CENSUS_NS_MAX: u64 = 10_000_000;
 
+/// Class of the victims that hold nothing alive.
+const ALL_DEAD: u64 = 1;
+
 /// What a look at the whole table found.
 #[derive(Default)]
 pub(crate) struct Census {
@@ -32,10 +35,18 @@ pub(crate) struct Census {
     pub tail_bytes: u64,
     /// Victims in the hands of others.
     pub in_progress: u64,
+    /// Bytes in them that may still be copied on.
+    pub promised_bytes: u64,
     pub choice: Option<(u64, u64, u32, Walk)>,
 }
 
 impl Census {
+    /// True if the choice needs room that is promised to others.
+    pub fn is_short(&self, segment_bytes: u64) -> bool {
+        let needs_room = matches!(self.choice, Some((class, .., Walk::Compact)) if class != ALL_DEAD);
+        needs_room && self.in_progress > 0 && self.free <= self.promised_bytes.div_ceil(segment_bytes)
+    }
+
     fn offer(&mut self, class: u64, score: u64, index: u32, walk: Walk) {
         if self.choice.is_none_or(|(c, s, ..)| (class, score) < (c, s)) {
             self.choice = Some((class, score, index, walk));
@@ -44,6 +55,11 @@ impl Census {
 }
 
 impl<H: Host> Map<H> {
+    /// What is left of `free` segments once those who walk victims have copied `bytes` bytes.
+    pub(crate) fn unpromised(&self, free: u64, bytes: u64) -> u64 {
+        free.saturating_sub(bytes.div_ceil(self.geometry.segment_bytes()))
+    }
+
     /// Counts the table and chooses the best victim outside `skip`: first the counts,
     /// because they decide how to choose.
     pub(crate) fn census(&self, skip: &[u32]) -> Census {
@@ -72,6 +88,7 @@ impl<H: Host> Map<H> {
                 Use::RunPart => {}
                 Use::Open | Use::Sealed | Use::Draining | Use::Reclaiming => {
                     census.in_progress += u64::from(state.usage == Use::Reclaiming);
+                    census.promised_bytes += row.promised_bytes(state, &self.geometry);
                     let dead = self.is_all_dead(index, now_ms, cleared);
                     let live = if dead { 0 } else { row.live_bytes(written) };
                     let taken = if state.is_run && live > 0 { length * segment_bytes } else { live };
@@ -103,7 +120,7 @@ impl<H: Host> Map<H> {
         // A read-only attachment counts as well, but has nowhere to write it down.
         if self.owner.is_some() {
             // Relaxed: a hint.
-            self.free_hint().store(census.free, Ordering::Relaxed);
+            self.free_hint().store(self.unpromised(census.free, census.promised_bytes), Ordering::Relaxed);
         }
         // Relaxed: a hint.
         self.condemned_hint.store(census.condemned, Ordering::Relaxed);
@@ -131,7 +148,7 @@ impl<H: Host> Map<H> {
                     if self.is_all_dead(index, now_ms, cleared) {
                         // By the hints; the walk looks at each item.
                         let walk = if evicting { Walk::Evict } else { Walk::Compact };
-                        census.offer(1, row.ticket(), index, walk);
+                        census.offer(ALL_DEAD, row.ticket(), index, walk);
                     } else if !evicting {
                         // Compaction gains what is dead; it must be worth the walk.
                         if !state.is_run && written - live > self.geometry.segment_bytes() / 64 {

@@ -57,6 +57,17 @@ enum Room {
     Held,
 }
 
+/// The lanes of the request's queue, in the order in which they are tried. What is copied on
+/// begins at the other end, so that new items do not fill the room that it was promised.
+fn lanes(request: Request) -> [u32; at::PER_QUEUE as usize] {
+    let first = if request.queue == Queue::Small { 0 } else { at::PER_QUEUE };
+    let mut lanes = std::array::from_fn(|number| first + number as u32);
+    if request.purpose == Purpose::Relocation {
+        lanes.reverse();
+    }
+    lanes
+}
+
 impl<H: Host> Map<H> {
     pub(crate) fn lane_lock(&self, lane: u32) -> &AtomicU32 {
         self.region.word32(self.geometry.lane_offset(lane) + at::LOCK)
@@ -66,7 +77,7 @@ impl<H: Host> Map<H> {
         self.region.word(self.geometry.lane_offset(lane) + at::SEGMENT)
     }
 
-    /// The segment that is open in `lane`; the caller holds the lane.
+    /// The segment that is open in `lane`; a hint unless the caller holds the lane.
     fn open_segment(&self, lane: u32) -> Option<u32> {
         // Relaxed: protected by the lane's lock.
         let segment = (self.lane_segment(lane).load(Ordering::Relaxed) as u32).checked_sub(1)?;
@@ -90,9 +101,9 @@ impl<H: Host> Map<H> {
         if request.bytes > self.geometry.segment_bytes() {
             return self.reserve_run(worker, pin, request, owner, deadline);
         }
-        let first = if request.queue == Queue::Small { 0 } else { at::PER_QUEUE };
+        let lanes = lanes(request);
         let is_large = request.bytes > self.geometry.segment_bytes() >> LARGE_SHIFT;
-        let tried = if is_large { LANES_FOR_LARGE } else { 1 };
+        let mut tried = if is_large { LANES_FOR_LARGE } else { 1 };
         for _ in 0..TURNS_MAX {
             // The lane that gets the next segment: the one with the least room left.
             let (mut refill, mut refill_left) = (None, u64::MAX);
@@ -100,7 +111,7 @@ impl<H: Host> Map<H> {
             let mut bare = None;
             let mut seen = 0;
             let mut all_held = true;
-            for lane in first..first + at::PER_QUEUE {
+            for lane in lanes {
                 match self.try_append(lane, pin, request, owner) {
                     Room::Here(place) => return Ok(place),
                     Room::Unbacked { segment, bytes } => {
@@ -128,13 +139,17 @@ impl<H: Host> Map<H> {
             }
             if all_held {
                 // Wait for the first lane, with take-over; then look again.
-                let taken_over = lock::acquire_until(self.lane_lock(first), owner, &self.host, deadline)?;
+                let taken_over = lock::acquire_until(self.lane_lock(lanes[0]), owner, &self.host, deadline)?;
                 worker.count(crate::stats::Counter::TakeOvers, u64::from(taken_over));
-                lock::release(self.lane_lock(first), &self.host);
+                lock::release(self.lane_lock(lanes[0]), &self.host);
                 continue;
             }
             if let Some(lane) = refill {
-                self.refill(worker, lane, request, bare, owner, deadline)?;
+                match self.refill(worker, lane, request, bare, owner, deadline) {
+                    // What is copied on takes the room that there is, whoever opened it.
+                    Err(_) if request.purpose == Purpose::Relocation && tried < at::PER_QUEUE => tried = at::PER_QUEUE,
+                    refilled => refilled?,
+                }
             }
         }
         Err(Error::Corrupt { reason: "the lanes do not come to rest" })
@@ -160,7 +175,8 @@ impl<H: Host> Map<H> {
         self.held_count[lane as usize % self.held_count.len()].fetch_add(1, Ordering::Relaxed) % 64 == 63
     }
 
-    /// Bytes written to an open segment, and where an item would go; the caller holds the lane.
+    /// Bytes written to an open segment, and where an item would go; a hint unless the caller
+    /// holds the lane.
     fn append_at(&self, segment: u32, request: Request) -> (u64, u64) {
         // Relaxed: protected by the lane's lock. Bounded: the word is not trusted.
         let written = self.row(segment).written().load(Ordering::Relaxed).min(self.geometry.segment_bytes()) & !7;
@@ -210,23 +226,20 @@ impl<H: Host> Map<H> {
         owner: Owner,
         deadline: &Deadline,
     ) -> Result<()> {
-        let fresh = self.obtain_segment(worker, request.purpose, request.bytes, owner, deadline)?;
-        // From here on the segment is given back on every way out but the last.
-        let taken_over = match lock::acquire_until(self.lane_lock(lane), owner, &self.host, deadline) {
-            Ok(taken_over) => taken_over,
-            Err(error) => {
-                self.release_claimed(fresh);
-                return Err(error);
-            }
+        let lacks_room = || {
+            self.open_segment(lane).filter(|segment| Some(*segment) != bare).is_none_or(|segment| {
+                self.append_at(segment, request).1 + request.bytes > self.geometry.segment_bytes()
+            })
         };
-        worker.count(crate::stats::Counter::TakeOvers, u64::from(taken_over));
-        let _held = Held::new(self.lane_lock(lane), &self.host);
-        let has_room = self
-            .open_segment(lane)
-            .filter(|segment| Some(*segment) != bare)
-            .is_some_and(|segment| self.append_at(segment, request).1 + request.bytes <= self.geometry.segment_bytes());
-        if has_room {
-            // Somebody refilled it while we looked for a segment.
+        let Some(fresh) = self.obtain_segment(worker, request.purpose, request.bytes, owner, deadline, &lacks_room)?
+        else {
+            return Ok(());
+        };
+        // A segment in the hand is one that others wait for: who holds the lane is not waited for.
+        let is_held = !lock::try_acquire(self.lane_lock(lane), owner);
+        let _held = (!is_held).then(|| Held::new(self.lane_lock(lane), &self.host));
+        if is_held || !lacks_room() {
+            // Somebody refilled it while we looked for a segment, or is at it.
             self.release_claimed(fresh);
             return Ok(());
         }
@@ -250,11 +263,12 @@ impl<H: Host> Map<H> {
     }
 
     /// Seals what is open in lanes that nobody appends to at this moment, so that it can
-    /// be reclaimed. The first lane of each queue is left alone unless `all`.
+    /// be reclaimed. The lanes that are tried first are left alone unless `all`.
     pub(crate) fn seal_idle_lanes(&self, all: bool) {
         let Some(owner) = self.owner else { return };
         for lane in 0..at::COUNT {
-            if (all || lane % at::PER_QUEUE != 0) && lock::try_acquire(self.lane_lock(lane), owner) {
+            let is_first = [0, at::PER_QUEUE - 1].contains(&(lane % at::PER_QUEUE));
+            if (all || !is_first) && lock::try_acquire(self.lane_lock(lane), owner) {
                 let _held = Held::new(self.lane_lock(lane), &self.host);
                 self.seal_locked(lane);
             }

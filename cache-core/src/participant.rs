@@ -288,6 +288,8 @@ pub(crate) struct Worker<'a> {
     exclusive: bool,
     /// Which of the process-private numbers of `Map` belong to this worker.
     pub index: usize,
+    /// Segments that this operation took to copy items on.
+    pub taken_count: Cell<u32>,
     _shared: Option<MutexGuard<'a, ()>>,
 }
 
@@ -342,6 +344,7 @@ impl<'a> Worker<'a> {
             counters: counters.try_into().expect("as many counters as the layout says"),
             exclusive: worker != SHARED,
             index: worker as usize,
+            taken_count: Cell::new(0),
             _shared: guard,
         })
     }

@@ -19,7 +19,7 @@ use crate::layout::control;
 use crate::lock::Owner;
 use crate::map::Map;
 use crate::participant::{self, Pins, Worker};
-use crate::segment::{Purpose, State, Use};
+use crate::segment::{Purpose, RESERVE_COUNT, State, Use};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::types::kind;
@@ -33,8 +33,9 @@ const CONDEMNED_PERCENT_MAX: u64 = 5;
 /// How long a refusal of the file system, or a futile compaction, counts, in nanoseconds.
 const VAIN_NS: u64 = 1_000_000_000;
 /// Longest wait for those who walk victims until an evicting region stops to compact, in
-/// nanoseconds: they may have been stopped.
-const OTHERS_NS_MAX: u64 = 5_000_000;
+/// nanoseconds: they may have been stopped. Longer than many processes on few cores wait for
+/// their turn.
+const OTHERS_NS_MAX: u64 = 250_000_000;
 /// Turns of reclaim for one segment after which an evicting region stops to compact.
 const FUTILE_TURNS_MAX: u64 = 16;
 
@@ -105,9 +106,8 @@ impl<H: Host> Map<H> {
                 self.revisit_the_condemned(owner);
             }
             let Some((_, _, index, mut walk)) = census.choice else { break };
-            // A compaction needs somewhere to copy to: leave a free segment for each
-            // victim that is being walked by somebody else.
-            if walk == Walk::Compact && census.in_progress > 0 && census.free <= census.in_progress {
+            // A compaction needs somewhere to copy to, beside what others still copy.
+            if census.is_short(self.geometry.segment_bytes()) {
                 if self.is_no_evict() || !self.is_compaction_vain() {
                     others = true;
                     break;
@@ -127,6 +127,10 @@ impl<H: Host> Map<H> {
 
     /// Takes the victim that was let go last.
     fn claim_half_walked(&self, owner: Owner) -> Option<Victim<'_, H>> {
+        if self.free_segments_hint() == 0 {
+            // What is free is promised: the census says whether this one may go on.
+            return None;
+        }
         // Relaxed: a hint.
         let hint = self.control_word(control::VICTIM_HINT).load(Ordering::Relaxed);
         let index = (hint as u32).checked_sub(1).filter(|index| *index < self.geometry.segment_count)?;
@@ -170,7 +174,32 @@ impl<H: Host> Map<H> {
                 return None;
             }
         }
+        if walk == Walk::Compact && !self.has_room_for_all() {
+            victim.put_back();
+            return None;
+        }
         Some(victim)
+    }
+
+    /// False if a compaction that was just claimed and those of others may run out of room to
+    /// copy to: then each would stop half way, and no segment would ever be gained. A census
+    /// before the claim does not see who claims beside it; of two who look after their claims
+    /// at least one sees the other.
+    fn has_room_for_all(&self) -> bool {
+        if self.free_segments_hint() > u64::from(RESERVE_COUNT) {
+            return true;
+        }
+        // SeqCst: our claim before our look at the claims of others. A guess all the same: what
+        // lives is a hint, and a walk that finds no room gives its segment back unharmed.
+        fence(Ordering::SeqCst);
+        let (mut free, mut walked, mut promised_bytes) = (0, 0, 0);
+        for row in (0..self.geometry.segment_count).map(|index| self.row(index)) {
+            let state = row.state();
+            free += u64::from(state.usage == Use::Free);
+            walked += u64::from(state.usage == Use::Reclaiming);
+            promised_bytes += row.promised_bytes(state, &self.geometry);
+        }
+        walked == 1 || promised_bytes <= free * self.geometry.segment_bytes()
     }
 
     pub(crate) fn retire_if_dead(&self, slot: u32) -> bool {
@@ -340,7 +369,8 @@ impl<H: Host> Map<H> {
         self.reclaim(worker, owed);
     }
 
-    /// A claimed segment for this request, reclaiming until there is one.
+    /// A claimed segment for this request, reclaiming until there is one; `None` once it
+    /// `is_wanted` no more.
     ///
     /// # Errors
     /// `Full`, `NoSpace`, or `Busy` when others hold all that could be reclaimed.
@@ -351,9 +381,10 @@ impl<H: Host> Map<H> {
         bytes: u64,
         owner: Owner,
         deadline: &Deadline,
-    ) -> Result<u32> {
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<u32>> {
         let mut refused = None;
-        let mut nothing = 0;
+        let (mut nothing, mut futile) = (0, 0);
         let mut drops_once = false;
         // An item of an evicting region lives through as many turns as it has uses; a no-evict
         // region that compacts in vain waits for others to delete.
@@ -362,20 +393,21 @@ impl<H: Host> Map<H> {
         } else {
             u64::from(self.geometry.segment_count) * (crate::slot::USE_MAX + 2)
         };
-        // Each turn frees a segment, or somebody else took it, or there is nothing left.
-        for turn in 0..u64::from(self.geometry.segment_count) * 64 {
+        // Each turn frees a segment, or somebody else took it, or there is nothing left. A wait
+        // is no turn.
+        let mut turn = 0;
+        while turn < u64::from(self.geometry.segment_count) * 64 {
             if turn >= turns_kept && deadline.left_ns(&self.host) == 0 {
                 worker.count(Counter::Busy, 1);
                 return Err(refused.unwrap_or_else(|| deadline.busy(&self.host)));
             }
             match self.take_free(purpose, bytes, owner) {
                 Ok(Some(index)) => {
-                    if drops_once {
-                        // Others work here: by the next time they may have made room.
-                        // Relaxed: a hint of this process.
-                        self.compaction_futile_ns.store(0, Ordering::Relaxed);
+                    self.evict_no_more(drops_once);
+                    if purpose == Purpose::Relocation {
+                        worker.taken_count.set(worker.taken_count.get() + 1);
                     }
-                    return Ok(index);
+                    return Ok(Some(index));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -387,45 +419,59 @@ impl<H: Host> Map<H> {
                     refused = Some(error);
                 }
             }
+            if !is_wanted() {
+                self.evict_no_more(drops_once);
+                return Ok(None);
+            }
             if purpose == Purpose::Relocation {
                 return Err(refused.unwrap_or_else(|| self.full(bytes)));
             }
-            let Progress::Nothing(others) = self.reclaim(worker, self.geometry.segment_bytes()) else {
+            turn += 1;
+            let taken_count = worker.taken_count.get();
+            let progress = self.reclaim(worker, self.geometry.segment_bytes());
+            let Progress::Nothing(others) = progress else {
                 nothing = 0;
-                if turn >= FUTILE_TURNS_MAX && !self.is_no_evict() {
+                // What was gained and is gone went to others, who may give it back.
+                let is_gain = progress == Progress::Freed && worker.taken_count.get() == taken_count;
+                futile = if is_gain { 0 } else { futile + 1 };
+                if futile >= FUTILE_TURNS_MAX && !self.is_no_evict() {
                     // Compaction frees no more than it takes.
                     self.evict_for_a_while();
                 }
                 continue;
             };
+            let is_late = deadline.left_ns(&self.host) == 0;
+            let has_waited = is_late || deadline.waited_ns(&self.host) > OTHERS_NS_MAX;
+            if others && !has_waited {
+                // Others are at work on it: let them.
+                crate::sync::yield_now();
+                turn -= 1;
+                continue;
+            }
             nothing += 1;
             match nothing {
+                // What others copy to is not to be sealed under them.
+                _ if others && !self.is_no_evict() && !self.is_compaction_vain() => {
+                    self.evict_for_a_while();
+                    drops_once = true;
+                }
                 // What idle lanes hold open can be reclaimed too.
                 1 => self.seal_idle_lanes(false),
                 2 => self.seal_idle_lanes(true),
                 // Hints may be wrong after a death, a clear or mass expiry: count.
                 3 => self.recount(),
-                _ if !others => {
-                    if self.is_no_evict() || self.is_compaction_vain() {
-                        break;
-                    }
+                _ if !self.is_no_evict() && !self.is_compaction_vain() => {
                     self.evict_for_a_while();
                     drops_once = true;
                 }
+                _ if !others => break,
+                _ if is_late => {
+                    worker.count(Counter::Busy, 1);
+                    return Err(deadline.busy(&self.host));
+                }
                 _ => {
-                    let is_late = deadline.left_ns(&self.host) == 0;
-                    let has_waited = is_late || deadline.waited_ns(&self.host) > OTHERS_NS_MAX;
-                    if has_waited && !self.is_no_evict() && !self.is_compaction_vain() {
-                        self.evict_for_a_while();
-                        drops_once = true;
-                        continue;
-                    }
-                    if is_late {
-                        worker.count(Counter::Busy, 1);
-                        return Err(deadline.busy(&self.host));
-                    }
-                    // Others are at work on it: let them.
                     crate::sync::yield_now();
+                    turn -= 1;
                 }
             }
         }
@@ -443,6 +489,14 @@ impl<H: Host> Map<H> {
     pub(crate) fn evict_for_a_while(&self) {
         // Relaxed: a hint of this process.
         self.compaction_futile_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
+    }
+
+    /// Ends that if `drops_once`: others work here, and by the next time may have made room.
+    fn evict_no_more(&self, drops_once: bool) {
+        if drops_once {
+            // Relaxed: a hint of this process.
+            self.compaction_futile_ns.store(0, Ordering::Relaxed);
+        }
     }
 
     /// True if the file system refused memory, or compaction gained nothing, a moment ago.

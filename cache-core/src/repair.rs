@@ -151,10 +151,12 @@ impl<H: Host> Map<H> {
 
     /// The free hint counts, and no clear happened after the last ticket.
     fn mend_hints(&self, repaired: &mut Repaired) {
-        let free = (0..self.geometry.segment_count).filter(|index| self.row(*index).state().usage == Use::Free).count();
+        let states = || (0..self.geometry.segment_count).map(|index| (self.row(index), self.row(index).state()));
+        let free = states().filter(|(_, state)| state.usage == Use::Free).count() as u64;
+        let free = self.unpromised(free, states().map(|(row, state)| row.promised_bytes(state, &self.geometry)).sum());
         // Relaxed, all: hints.
-        if self.free_hint().load(Ordering::Relaxed) != free as u64 {
-            self.free_hint().store(free as u64, Ordering::Relaxed);
+        if self.free_hint().load(Ordering::Relaxed) != free {
+            self.free_hint().store(free, Ordering::Relaxed);
             repaired.hints += 1;
         }
         let cleared = self.control_word(control::CLEARED_TICKET);

@@ -186,6 +186,13 @@ impl<'a> Row<'a> {
         if (live as i64) < 0 { 0 } else { live.min(written) }
     }
 
+    /// Bytes that the owner of the segment, which is in `state`, may still copy on.
+    pub fn promised_bytes(self, state: State, geometry: &Geometry) -> u64 {
+        // Runs stay where they are. Bounded: the words are not trusted, and are added up.
+        let is_walked = state.usage == Use::Reclaiming && !state.is_run;
+        if is_walked { self.live_bytes(geometry.segment_bytes()) } else { 0 }
+    }
+
     pub fn add_live(self, bytes: u64) {
         // Relaxed: a hint.
         self.live().fetch_add(bytes, Ordering::Relaxed);
@@ -283,7 +290,7 @@ impl<H: Host> Map<H> {
         self.region.word(self.geometry.control_offset + control::FREE_HINT)
     }
 
-    /// Free segments, as far as is known.
+    /// Free segments that are not promised to reclaimers, as far as is known.
     pub(crate) fn free_segments_hint(&self) -> u64 {
         // Relaxed: a hint. It may have gone below zero for a moment.
         (self.free_hint().load(Ordering::Relaxed) as i64).clamp(0, self.geometry.segment_count.into()) as u64
@@ -295,28 +302,34 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// `NoSpace` when segments are free but the file system has no memory for any.
     pub(crate) fn take_free(&self, purpose: Purpose, bytes: u64, owner: Owner) -> Result<Option<u32>> {
-        let mut free = 0;
+        let (mut free, mut promised_bytes) = (0, 0);
         let mut index_count = 0;
         // Two choices: segments that have memory already, and those that do not.
         let (mut backed, mut bare) = (None, None);
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
-            match row.state().usage {
+            let state = row.state();
+            match state.usage {
                 Use::Free => {
-                    free += 1;
+                    free += 1u64;
                     let choice = if row.has_memory(&self.geometry, bytes) { &mut backed } else { &mut bare };
                     if choice.is_none() || purpose == Purpose::Index {
                         *choice = Some(index);
                     }
                 }
                 Use::Index => index_count += 1,
+                Use::Reclaiming => promised_bytes += row.promised_bytes(state, &self.geometry),
                 _ => {}
             }
         }
         // Relaxed: a hint.
-        self.free_hint().store(u64::from(free), Ordering::Relaxed);
-        let reserve = if purpose == Purpose::Relocation { 0 } else { RESERVE_COUNT };
-        if free <= reserve {
+        let unpromised = self.unpromised(free, promised_bytes);
+        self.free_hint().store(unpromised, Ordering::Relaxed);
+        let is_short = match purpose {
+            Purpose::Relocation => free == 0,
+            Purpose::Data | Purpose::Index => unpromised <= u64::from(RESERVE_COUNT),
+        };
+        if is_short {
             return Ok(None);
         }
         if purpose == Purpose::Index && index_count * 100 >= self.geometry.segment_count * INDEX_PERCENT_MAX {
