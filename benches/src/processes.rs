@@ -77,7 +77,7 @@ impl Order {
         let value = vec![0x5a; self.value_bytes];
         let mut out = vec![0; self.value_bytes];
         let mut random = fastrand::Rng::with_seed(self.seed);
-        let (started, mut count, mut refused) = (Instant::now(), 0u64, 0u64);
+        let (started, mut count, mut missed, mut refused) = (Instant::now(), 0u64, 0u64, 0u64);
         loop {
             for _ in 0..pace {
                 let key = key(self.first_key + random.u64(..self.keys));
@@ -85,6 +85,7 @@ impl Order {
                     let map = cache.map().expect("the region of a benchmark is open");
                     let found = map.get(&key, &mut Buffer(&mut out)).expect("keys and buffer of a benchmark fit");
                     assert!(found.is_some() || !self.must_hit, "a benchmark of hits must not miss");
+                    missed += u64::from(found.is_none());
                     std::hint::black_box(&out);
                 } else {
                     match cache.set(&key, &value) {
@@ -97,7 +98,7 @@ impl Order {
             count += pace;
             let time = started.elapsed();
             if time >= self.slice {
-                return Work { operations: count, refused, time };
+                return Work { operations: count, missed, refused, time };
             }
         }
     }
@@ -106,8 +107,10 @@ impl Order {
 /// What carrying out an order came to.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
-    /// Operations done, refused ones included.
+    /// Operations done, misses and refused ones included.
     pub operations: u64,
+    /// Reads that found nothing.
+    pub missed: u64,
     /// Sets that were refused because the region was full.
     pub refused: u64,
     /// How long they took, by the wall clock.
@@ -152,7 +155,8 @@ impl Worker {
     /// Waits for its answer.
     pub fn finish(&mut self) -> Work {
         let answer = self.answer();
-        Work { operations: answer[0] as u64, refused: answer[1] as u64, time: Duration::from_secs_f64(answer[2]) }
+        let [operations, missed, refused] = [0, 1, 2].map(|word| answer[word] as u64);
+        Work { operations, missed, refused, time: Duration::from_secs_f64(answer[3]) }
     }
 
     /// Lets it begin to work at a fixed rate.
@@ -196,7 +200,7 @@ pub fn serve(names: &[String]) {
             None => {
                 let order = Order::from_line(&line);
                 let work = order.carry_out(&regions[order.region]);
-                println!("{} {} {}", work.operations, work.refused, work.time.as_secs_f64());
+                println!("{} {} {} {}", work.operations, work.missed, work.refused, work.time.as_secs_f64());
             }
         }
     }

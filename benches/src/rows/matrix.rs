@@ -34,6 +34,14 @@ struct Cell {
     order: Order,
 }
 
+/// What the operations of a cell came to, beside their time.
+#[derive(Clone, Default)]
+struct Counts {
+    operations: u64,
+    missed: u64,
+    refused: u64,
+}
+
 fn filled(label: &str, bytes: u64, keys: u64, value_bytes: usize) -> Region {
     let region = Region::create(label, bytes, Mode::Evict);
     let value = vec![0x5a; value_bytes];
@@ -48,9 +56,9 @@ fn measure(plan: Plan, table: &str, region: &Region, cells: &[Cell]) -> Vec<Row>
     let most = cells.iter().map(|cell| cell.processes).max().unwrap_or(0);
     let mut workers: Vec<Worker> = (0..most).map(|_| Worker::start(&[region])).collect();
     let mut samples = vec![Vec::new(); cells.len()];
-    let mut refused = vec![0; cells.len()];
+    let mut counts = vec![Counts::default(); cells.len()];
     for round in 0..=plan.sized(7, 1) {
-        for ((cell, samples), refused) in cells.iter().zip(&mut samples).zip(&mut refused) {
+        for ((cell, samples), counts) in cells.iter().zip(&mut samples).zip(&mut counts) {
             let started = Instant::now();
             let seed = |index: usize| plan.seed ^ round << 16 ^ index as u64;
             for (index, worker) in workers[..cell.processes].iter_mut().enumerate() {
@@ -61,19 +69,26 @@ fn measure(plan: Plan, table: &str, region: &Region, cells: &[Cell]) -> Vec<Row>
             let operations: u64 = work.iter().map(|work| work.operations).sum();
             // The first round is for page tables and caches.
             if round > 0 {
-                *refused += work.iter().map(|work| work.refused).sum::<u64>();
+                counts.operations += operations;
+                counts.missed += work.iter().map(|work| work.missed).sum::<u64>();
+                counts.refused += work.iter().map(|work| work.refused).sum::<u64>();
                 samples.push(operations as f64 / started.elapsed().as_secs_f64() / 1e6);
             }
         }
     }
-    let rows = cells.iter().zip(&samples).zip(refused).map(|((cell, samples), refused)| {
+    let rows = cells.iter().zip(&samples).zip(counts).map(|((cell, samples), counts)| {
         let words: Vec<&str> = cell.labels.iter().map(|(_, value)| value.as_str()).collect();
         let mut row = Row::shown(&format!("{table}: {}", words.join(", ")), samples, "million/s").label("table", table);
         let nanoseconds = 1e3 * cell.processes.min(cores()) as f64 / quantile(samples, 0.5);
         row.detail = format!("{nanoseconds:.0} ns of a core an operation");
-        if refused > 0 {
-            row.detail += &format!("; {refused} sets refused as full");
-            row = row.label("refused", refused);
+        if counts.missed > 0 {
+            let percent = 100.0 * counts.missed as f64 / counts.operations as f64;
+            row.detail += &format!("; {percent:.1} % of the operations are misses");
+            row = row.label("missed_percent", percent);
+        }
+        if counts.refused > 0 {
+            row.detail += &format!("; {} sets refused as full", counts.refused);
+            row = row.label("refused", counts.refused);
         }
         cell.labels.iter().fold(row.label("core_ns", nanoseconds), |row, (name, value)| row.label(name, value.as_str()))
     });
