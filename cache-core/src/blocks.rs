@@ -43,6 +43,19 @@ pub(crate) fn word(state: u64, stripe: u32, owner: u32) -> u64 {
 /// Block offsets in hand: owned by this process, in nobody's sight.
 pub(crate) type Blocks = Vec<u64>;
 
+/// Index memory that has just become ours.
+struct Owned {
+    offset: u64,
+    /// It never was index memory before: all of it is zero.
+    is_fresh: bool,
+}
+
+/// True if a block in state `from` may become `mine`.
+fn is_usable(from: u64, mine: u64) -> bool {
+    // A directory never stands where buckets were: a late reader's use count could land in it.
+    from == word(RAW, 0, 0) || (from == word(FREE, 0, 0) && mine & 0xff != OWNED_DIRECTORY)
+}
+
 impl<H: Host> Map<H> {
     pub(crate) fn block_word(&self, segment: u32, number: u64) -> &AtomicU64 {
         self.region.word(self.geometry.segment_offset(segment) + 8 * number)
@@ -80,8 +93,10 @@ impl<H: Host> Map<H> {
         let mut blocks = Vec::with_capacity(count);
         while blocks.len() < count {
             match self.own_run_of_blocks(worker, OWNED, stripe, 1, owner, deadline) {
-                Ok(offset) => {
-                    self.clear_block(offset);
+                Ok(Owned { offset, is_fresh }) => {
+                    if !is_fresh {
+                        self.clear_block(offset);
+                    }
                     blocks.push(offset);
                 }
                 Err(error) => {
@@ -106,7 +121,7 @@ impl<H: Host> Map<H> {
         deadline: &Deadline,
     ) -> Result<u64> {
         let count = (8u64 << depth).div_ceil(self.geometry.block_bytes());
-        self.own_run_of_blocks(worker, OWNED_DIRECTORY, stripe, count, owner, deadline)
+        Ok(self.own_run_of_blocks(worker, OWNED_DIRECTORY, stripe, count, owner, deadline)?.offset)
     }
 
     fn own_run_of_blocks(
@@ -117,7 +132,7 @@ impl<H: Host> Map<H> {
         count: u64,
         owner: Owner,
         deadline: &Deadline,
-    ) -> Result<u64> {
+    ) -> Result<Owned> {
         // Relaxed: a hint.
         let hint = self.control_word(control::INDEX_HINT);
         let mine = word(state, stripe, owner.word());
@@ -126,10 +141,10 @@ impl<H: Host> Map<H> {
             let hinted = hinted.filter(|segment| *segment < self.geometry.segment_count);
             for segment in hinted.into_iter().chain((0..self.geometry.segment_count).rev()) {
                 if self.row(segment).state().usage == Use::Index
-                    && let Some(offset) = self.own_in_segment(segment, mine, count)?
+                    && let Some(owned) = self.own_in_segment(segment, mine, count)?
                 {
                     hint.store(u64::from(segment) + 1, Ordering::Relaxed);
-                    return Ok(offset);
+                    return Ok(owned);
                 }
             }
             self.add_index_segment(worker, owner, deadline)?;
@@ -137,10 +152,16 @@ impl<H: Host> Map<H> {
     }
 
     /// Owns `count` blocks side by side in `segment`, with memory behind them.
-    fn own_in_segment(&self, segment: u32, mine: u64, count: u64) -> Result<Option<u64>> {
+    fn own_in_segment(&self, segment: u32, mine: u64, count: u64) -> Result<Option<Owned>> {
         let blocks = self.geometry.blocks_per_segment();
+        let words = self.region.slice(self.geometry.segment_offset(segment), blocks as usize);
         let mut first = 0;
         while first + count <= blocks {
+            // Most blocks of a segment are in use. Relaxed: `own_window` looks again.
+            if !is_usable(words[first as usize].load(Ordering::Relaxed), mine) {
+                first += 1;
+                continue;
+            }
             let was = match self.own_window(segment, first..first + count, mine) {
                 Ok(was) => was,
                 Err(taken) => {
@@ -161,7 +182,7 @@ impl<H: Host> Map<H> {
                     self.block_word(segment, number).store(mine, Ordering::Release);
                 }
             }
-            return Ok(Some(offset));
+            return Ok(Some(Owned { offset, is_fresh: was.iter().all(|from| *from == word(RAW, 0, 0)) }));
         }
         Ok(None)
     }
@@ -176,13 +197,12 @@ impl<H: Host> Map<H> {
             // Acquire: pairs with the Release that freed it.
             let from = state.load(Ordering::Acquire);
             let is_raw = from == word(RAW, 0, 0);
-            // A directory never stands where buckets were: a late reader's use count
-            // could land in it.
-            let is_usable = is_raw || (from == word(FREE, 0, 0) && !is_directory);
             // Until it is zeroed, old item bytes are not taken for counters.
             let first_state = if is_raw && !is_directory { mine & !0xff | OWNED_RAW } else { mine };
             // CAS ok = AcqRel: the block is ours; err = Relaxed: somebody else's.
-            if !is_usable || state.compare_exchange(from, first_state, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            if !is_usable(from, mine)
+                || state.compare_exchange(from, first_state, Ordering::AcqRel, Ordering::Relaxed).is_err()
+            {
                 self.disown_window(segment, window.start, &was);
                 return Err(number);
             }

@@ -16,7 +16,7 @@ use crate::layout::{block, stripe};
 use crate::lock::Owner;
 use crate::map::Map;
 use crate::participant::Worker;
-use crate::slot::{Bucket, Link, Slot, moved};
+use crate::slot::{Link, Slot, moved};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
@@ -240,34 +240,29 @@ impl<H: Host> Map<H> {
 
     /// Moves one bucket to the children, unless that was done.
     pub(crate) fn move_bucket(&self, parent: u64, children: [u64; 2], depth: u32, number: u64) {
-        let bucket = |block: u64| Bucket(self.region.words(block + block::BUCKETS + block::BUCKET_BYTES * number));
         let ghosts = |block: u64| {
             self.region.word(block + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES + 8 * number)
         };
-        let from = bucket(parent);
+        let [from, low, high] = [parent, children[0], children[1]].map(|block| self.bucket(block, number));
         loop {
             // Acquire: before the slots, as every reader does.
             let counter = from.counter().load(Ordering::Acquire);
             if moved(counter) {
                 return;
             }
-            for child in children {
-                for slot in bucket(child).slots() {
-                    // Relaxed: nobody is led to this bucket before the CAS below.
-                    slot.store(0, Ordering::Relaxed);
-                }
-                // Relaxed: hints.
-                ghosts(child).store(ghosts(parent).load(Ordering::Relaxed), Ordering::Relaxed);
-            }
             for (at, slot) in from.slots().iter().enumerate() {
                 // Acquire: the item behind it is finished for whoever finds it in the child.
-                let word = Slot(slot.load(Ordering::Acquire));
-                if word.0 != 0 {
-                    let child = children[split_bit(word.tag(), depth) as usize];
-                    // Release: a late reader of the block's old life that meets this word also
-                    // sees that the counter went on with the new one.
-                    bucket(child).slots()[at].store(word.0, Ordering::Release);
-                }
+                let word = slot.load(Ordering::Acquire);
+                let is_high = split_bit(Slot(word).tag(), depth) != 0;
+                // Every slot of both, whatever an earlier try has left in them.
+                // Release: a late reader of the block's old life that meets this word also
+                // sees that the counter went on with the new one.
+                low.slots()[at].store(if is_high { 0 } else { word }, Ordering::Release);
+                high.slots()[at].store(if is_high { word } else { 0 }, Ordering::Release);
+            }
+            for child in children {
+                // Relaxed: hints.
+                ghosts(child).store(ghosts(parent).load(Ordering::Relaxed), Ordering::Relaxed);
             }
             // CAS ok = AcqRel: from now on the children serve this bucket. It fails if a
             // reclaimer changed a slot, or is about to: then the copy is made again.
