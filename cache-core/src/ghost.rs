@@ -6,6 +6,7 @@
 
 use crate::hash::Hash;
 use crate::host::Host;
+use crate::index::Path;
 use crate::layout::block;
 use crate::map::Map;
 use crate::slot::{Queue, moved};
@@ -53,10 +54,28 @@ impl<H: Host> Map<H> {
             (at, depth) = (self.child(at, depth, hash.tag())?, depth + 1);
         }
         let together = LINE_BUCKETS.min(self.geometry.bucket_count());
-        let first = at + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES;
-        let first = first + 8 * (number & !(together - 1));
+        let first = self.ghost_row(at, number);
         let of_small = (together * 7 / 8).max(1);
         Some(Rows { small: (first, of_small), main: (first + 8 * of_small, together - of_small) })
+    }
+
+    /// Offset of the words in which bucket `number` of `block` remembers with its neighbours.
+    fn ghost_row(&self, block: u64, number: u64) -> u64 {
+        let together = LINE_BUCKETS.min(self.geometry.bucket_count());
+        let first = block + block::BUCKETS + self.geometry.bucket_count() * block::BUCKET_BYTES;
+        first + 8 * (number & !(together - 1))
+    }
+
+    /// Fetches what a store or a drop of a key looks at in its block: both buckets, and what
+    /// they remember. Only a hint: a bucket that moved is elsewhere.
+    #[inline]
+    pub(crate) fn prefetch_block(&self, path: &Path<'_>, hash: Hash) {
+        let block = path.entry.offset();
+        let numbers = hash.buckets(self.geometry.bucket_shift);
+        for number in numbers {
+            self.region.prefetch(block + block::BUCKETS + block::BUCKET_BYTES * number);
+        }
+        self.region.prefetch(self.ghost_row(block, numbers[0]));
     }
 
     /// Remembers that this key was dropped from `queue`.

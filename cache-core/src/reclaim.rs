@@ -26,7 +26,7 @@ use crate::types::kind;
 use crate::victim::Victim;
 
 /// Work of one share, in bytes walked, below which sets save it up.
-const SHARE_BYTES_MIN: u64 = 2048;
+const SHARE_BYTES_MIN: u64 = 1024;
 /// Condemned bytes beyond which views are copies, in percent of the segments.
 const CONDEMNED_PERCENT_MAX: u64 = 5;
 

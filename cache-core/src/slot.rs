@@ -121,14 +121,6 @@ impl<'a> Bucket<'a> {
         &self.0[1..]
     }
 
-    /// A bit for each slot that carries `tag`, by its position in the line (the first slot
-    /// is bit 1). Empty slots carry tag 0. Without a branch; a filter: whoever acts on it
-    /// loads the slot again.
-    #[inline(always)]
-    pub fn matches(self, tag: u64) -> u32 {
-        matches_of_pair(self, self, tag) & 0xff
-    }
-
     /// Replaces what `from` names by `to`, keeping to the rule of every change of a slot:
     /// load the word, bump the counter, CAS. False if the slot names something else.
     ///
@@ -153,7 +145,9 @@ impl<'a> Bucket<'a> {
     }
 }
 
-/// What [`Bucket::matches`] says of `first`, and above it what it says of `second`.
+/// A bit for each slot of `first` that carries `tag`, by its position in the line (the first
+/// slot is bit 1), and eight bits above it for each of `second`. Empty slots carry tag 0.
+/// Without a branch; a filter: whoever acts on it loads the slot again.
 #[inline(always)]
 pub(crate) fn matches_of_pair(first: Bucket<'_>, second: Bucket<'_>, tag: u64) -> u32 {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
@@ -226,7 +220,6 @@ mod tests {
                 word.store(slot, Ordering::Relaxed);
             }
             assert_eq!(matches_of_pair(bucket, other, tag), matches_one_by_one(bucket, other, tag));
-            assert_eq!(bucket.matches(tag), matches_one_by_one(bucket, bucket, tag) & 0xff);
         }
     }
 

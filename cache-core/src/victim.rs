@@ -137,18 +137,21 @@ impl<H: Host> Victim<'_, H> {
             self.map.row(self.index).sweep_due_ms().store(NEVER, Ordering::Relaxed);
         }
         let mut walked = 0;
-        let mut batch: Vec<(u64, u64)> = Vec::with_capacity(BATCH);
+        let mut batch = [(0, Head::from_word(0), 0); BATCH];
         let mut key = Vec::new();
         loop {
-            batch.clear();
             let from = self.at;
+            let (mut count, mut bytes_met) = (0, 0);
             let end = self.map.walk_items(self.index, from, &mut |offset, head, step| {
-                if batch.len() == BATCH {
+                // Large items are few at a time: each may have to be copied.
+                if count == BATCH || (count > 0 && bytes_met >= budget) {
                     return false;
                 }
-                batch.push((offset, if head.kind == kind::FILLER { 0 } else { step }));
+                batch[count] = (offset, head, if head.kind == kind::FILLER { 0 } else { step });
+                (count, bytes_met) = (count + 1, bytes_met + step);
                 true
             });
+            let batch = &batch[..count];
             if batch.is_empty() {
                 if end.is_cut_off {
                     self.keep_unreadable();
@@ -157,18 +160,21 @@ impl<H: Host> Victim<'_, H> {
                 break;
             }
             let mut hashes = [None; BATCH];
-            for (slot, (offset, bytes)) in hashes.iter_mut().zip(&batch) {
-                if *bytes != 0
-                    && let Some((hash, meta)) = self.map.read_identity(*offset, &mut key)
-                {
-                    self.map.prefetch_buckets(hash);
+            for (slot, (offset, head, bytes)) in hashes.iter_mut().zip(batch) {
+                if *bytes == 0 {
+                    continue;
+                }
+                if let Some((hash, meta)) = self.map.identity_of_step(*offset, *head, &mut key) {
+                    if let Some(path) = self.map.path(hash) {
+                        self.map.prefetch_block(&path, hash);
+                    }
                     *slot = Some((hash, meta));
-                } else if *bytes != 0 && !self.map.is_readable(*offset, *bytes) {
+                } else if !self.map.is_readable(*offset, *bytes) {
                     self.keep_unreadable();
                     return Progress::Nothing(false);
                 }
             }
-            for (identity, (offset, bytes)) in hashes.iter().zip(&batch) {
+            for (identity, (offset, _, bytes)) in hashes.iter().zip(batch) {
                 if let Some((hash, meta)) = identity
                     && !self.dispose(worker, *hash, meta, *offset, *bytes)
                 {

@@ -3,13 +3,20 @@
 //! Owns: how an item is met by its place instead of its key. Used by reclaim and by
 //! `validate`; takes no lock.
 
+use std::mem::MaybeUninit;
+
 use crate::hash::Hash;
 use crate::host::Host;
+use crate::index::Met;
 use crate::item::Head;
 use crate::map::Map;
-use crate::slot::{Queue, Slot, moved};
+use crate::region;
+use crate::slot::{Queue, Slot, matches_of_pair, moved};
 use crate::sync::Ordering;
-use crate::types::Meta;
+use crate::types::{Meta, NEVER};
+
+/// Longest key that is hashed without being copied to the heap.
+const KEY_BYTES_SHORT: usize = 64;
 
 /// Where a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +63,36 @@ impl<H: Host> Map<H> {
         Some((self.hasher.hash(key), candidate.meta))
     }
 
+    /// As [`Map::read_identity`], for an item whose header was read by a walk of a segment
+    /// that the caller owns. The key is put into `long` only if it is long.
+    #[inline]
+    pub(crate) fn identity_of_step(&self, offset: u64, head: Head, long: &mut Vec<u8>) -> Option<(Hash, Meta)> {
+        let shape = head.shape()?;
+        if usize::from(head.key_bytes) > KEY_BYTES_SHORT {
+            return self.read_identity(offset, long);
+        }
+        if !self.is_readable(offset, shape.bytes) {
+            return None;
+        }
+        let words = self.region.slice(offset, shape.bytes as usize / 8);
+        // Relaxed, all: below a write offset that was loaded with Acquire.
+        let word_at = |at: u64| words[at as usize / 8].load(Ordering::Relaxed);
+        let mut key = [MaybeUninit::uninit(); KEY_BYTES_SHORT];
+        let key = &mut key[..usize::from(head.key_bytes)];
+        region::copy_out(&words[shape.key_at as usize / 8..], 0, key);
+        // SAFETY: R7. `copy_out` initialized all of `key`.
+        let hash = self.hasher.hash(unsafe { key.assume_init_ref() });
+        let meta = Meta {
+            value_bytes: head.value_bytes as usize,
+            kind: head.kind,
+            key_form: head.key_form(),
+            version: word_at(8),
+            expires_at_ms: shape.expires_at.map_or(NEVER, word_at),
+            client_flags: shape.client_at.map_or(0, |at| word_at(at) as u32),
+        };
+        Some((hash, meta))
+    }
+
     /// The slot that names `offset` now.
     pub(crate) fn find_place(&self, hash: Hash, offset: u64) -> Option<Slot> {
         self.change_place(hash, offset, None)
@@ -72,43 +109,47 @@ impl<H: Host> Map<H> {
         let mut done = None;
         'again: loop {
             let Some(path) = self.path(hash) else { return done };
-            for number in hash.buckets(self.geometry.bucket_shift) {
-                let Some(met) = self.meet(path.entry.offset(), path.entry.depth(), tag, number) else {
-                    if path.is_current() {
-                        return done;
-                    }
-                    continue 'again;
-                };
-                for slot in met.bucket.slots() {
-                    // Acquire: pairs with the CAS that published it.
-                    let word = Slot(slot.load(Ordering::Acquire));
-                    if word.0 == 0 || word.offset() != offset || word.tag() != tag {
-                        continue;
-                    }
-                    let Some(to) = to else { return Some(word) };
-                    // AcqRel: before our CAS for readers, after the split's moved bit for us.
-                    if moved(met.bucket.counter().fetch_add(1, Ordering::AcqRel)) {
-                        continue 'again;
-                    }
-                    // CAS ok = AcqRel: publishes the copy, and orders the reuse of the old
-                    // place after it. err = Relaxed: look again.
-                    if slot.compare_exchange(word.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-                        continue 'again;
-                    }
-                    done = Some(word);
-                    // AcqRel: a split that copied the old word fails its CAS, or its moved
-                    // bit is seen here.
-                    if moved(met.bucket.counter().fetch_add(1, Ordering::AcqRel)) || !path.is_current() {
-                        continue 'again;
-                    }
+            let [first, second] = hash
+                .buckets(self.geometry.bucket_shift)
+                .map(|number| self.meet(path.entry.offset(), path.entry.depth(), tag, number));
+            let (Some(first), Some(second)) = (first, second) else {
+                if path.is_current() {
                     return done;
                 }
-                // Acquire: the bucket did not change while it was searched.
-                if met.bucket.counter().load(Ordering::Acquire) != met.counter {
+                continue;
+            };
+            let mut matches = matches_of_pair(first.bucket, second.bucket, tag);
+            while matches != 0 {
+                let at = matches.trailing_zeros() as usize;
+                matches &= matches - 1;
+                let met = if at < 8 { &first } else { &second };
+                let slot = &met.bucket.0[at & 7];
+                // Acquire: pairs with the CAS that published it.
+                let word = Slot(slot.load(Ordering::Acquire));
+                if word.0 == 0 || word.offset() != offset || word.tag() != tag {
+                    continue;
+                }
+                let Some(to) = to else { return Some(word) };
+                // AcqRel: before our CAS for readers, after the split's moved bit for us.
+                if moved(met.bucket.counter().fetch_add(1, Ordering::AcqRel)) {
                     continue 'again;
                 }
+                // CAS ok = AcqRel: publishes the copy, and orders the reuse of the old
+                // place after it. err = Relaxed: look again.
+                if slot.compare_exchange(word.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                    continue 'again;
+                }
+                done = Some(word);
+                // AcqRel: a split that copied the old word fails its CAS, or its moved
+                // bit is seen here.
+                if moved(met.bucket.counter().fetch_add(1, Ordering::AcqRel)) || !path.is_current() {
+                    continue 'again;
+                }
+                return done;
             }
-            if path.is_current() {
+            // Acquire: the buckets did not change while they were searched.
+            let is_unchanged = |met: &Met<'_>| met.bucket.counter().load(Ordering::Acquire) == met.counter;
+            if is_unchanged(&first) && is_unchanged(&second) && path.is_current() {
                 return done;
             }
         }

@@ -18,7 +18,7 @@ use crate::map::Map;
 use crate::participant::Worker;
 use crate::region;
 use crate::segment::Purpose;
-use crate::slot::{Bucket, Queue, Slot};
+use crate::slot::{Bucket, Queue, Slot, matches_of_pair};
 use crate::split::{Grown, Growth};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -164,14 +164,30 @@ impl<H: Host> Map<H> {
     /// thousands of times, and then a value begins in another queue than it might have.
     fn queue_of_tag(&self, hash: Hash) -> Option<Queue> {
         let (path, tag) = (self.path(hash)?, hash.tag());
-        hash.buckets(self.geometry.bucket_shift).into_iter().find_map(|number| {
-            let met = self.meet(path.entry.offset(), path.entry.depth(), tag, number)?;
-            let matches = met.bucket.matches(tag);
-            let slot = met.bucket.0.get(matches.trailing_zeros() as usize)?;
-            // Relaxed: a hint.
-            let word = Slot(slot.load(Ordering::Relaxed));
-            (word.0 != 0).then(|| word.queue())
-        })
+        let [first, second] = hash
+            .buckets(self.geometry.bucket_shift)
+            .map(|number| self.meet(path.entry.offset(), path.entry.depth(), tag, number));
+        let (first, second) = (first?.bucket, second?.bucket);
+        let matches = matches_of_pair(first, second, tag);
+        if matches == 0 {
+            return None;
+        }
+        let at = matches.trailing_zeros() as usize;
+        let slot = &if at < 8 { first } else { second }.0[at & 7];
+        // Relaxed: a hint.
+        let word = Slot(slot.load(Ordering::Relaxed));
+        // Looked at under the lock.
+        self.region.prefetch(word.offset());
+        (word.0 != 0).then(|| word.queue())
+    }
+
+    /// Fetches what a write of this key looks at first.
+    #[inline]
+    fn prefetch_write(&self, hash: Hash) {
+        self.region.prefetch(self.geometry.stripe_offset(hash.stripe(self.geometry.stripe_count)) + stripe::LOCK);
+        if let Some(path) = self.path(hash) {
+            self.prefetch_block(&path, hash);
+        }
     }
 
     /// Takes back a proposal that was not published.
@@ -367,11 +383,17 @@ impl<H: Host> Map<H> {
         if let Some(slot) = emptier.slots().iter().find(|slot| slot.load(Ordering::Relaxed) == 0) {
             return Some(Vacancy { bucket: emptier, slot, word: Slot(0), leaves: None });
         }
+        // Relaxed: a hint.
+        let cleared = self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed);
+        let now_ms = self.host.now_ms();
         let mut coldest: Option<(u64, Vacancy<'_>)> = None;
         for met in [&first, &second] {
             for slot in met.bucket.slots() {
                 // Acquire: pairs with the CAS that published it.
                 let word = Slot(slot.load(Ordering::Acquire));
+                if !may_drop && !self.may_be_dead(word, now_ms, cleared) {
+                    continue;
+                }
                 let Some(candidate) = self.candidate(word) else { continue };
                 let is_dead = self.is_dead(&candidate.meta, stripe);
                 fence(Ordering::Acquire);
@@ -396,6 +418,16 @@ impl<H: Host> Map<H> {
         coldest.map(|(_, vacancy)| vacancy)
     }
 
+    /// False if nothing in the segment of this item is due to have expired, or was there at the
+    /// last clear, by its hints. So a split does not wait for the headers of fourteen items.
+    fn may_be_dead(&self, word: Slot, now_ms: u64, cleared_ticket: u64) -> bool {
+        self.geometry.segment_of(word.offset()).is_none_or(|segment| {
+            let row = self.row(segment);
+            // Relaxed: a hint.
+            row.state().is_run || row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms || row.ticket() < cleared_ticket
+        })
+    }
+
     /// A complete write of `parts` under `key`: propose, commit, account, reclaim.
     /// `decide` is as for `commit`.
     pub(crate) fn put<T>(
@@ -408,8 +440,10 @@ impl<H: Host> Map<H> {
         let value_bytes = parts.iter().map(|part| part.len()).sum();
         let head = self.check_item(key, value_bytes, options)?;
         let deadline = Deadline::new(options.timeout_ns);
-        let (worker, owner) = self.enter(&deadline)?;
         let hash = self.hasher.hash(key);
+        // On its way while the item is reserved and written.
+        self.prefetch_write(hash);
+        let (worker, owner) = self.enter(&deadline)?;
         let proposal = self.propose(&worker, hash, key, head, parts, options, &deadline)?;
         let done = self.commit(&worker, owner, hash, key, Some(&proposal), &deadline, decide);
         match &done {
