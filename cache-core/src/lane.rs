@@ -57,15 +57,17 @@ enum Room {
     Held,
 }
 
-/// The lanes of the request's queue, in the order in which they are tried. What is copied on
-/// begins at the other end, so that new items do not fill the room that it was promised.
-fn lanes(request: Request) -> [u32; at::PER_QUEUE as usize] {
+/// The lanes of the request's queue, in the order in which they are tried: new items begin at
+/// their writer's `home`. What is copied on begins at the other end, which is nobody's home, so
+/// that new items do not fill the room that it was promised.
+fn lanes(request: Request, home: u64) -> [u32; at::PER_QUEUE as usize] {
     let first = if request.queue == Queue::Small { 0 } else { at::PER_QUEUE };
-    let mut lanes = std::array::from_fn(|number| first + number as u32);
-    if request.purpose == Purpose::Relocation {
-        lanes.reverse();
-    }
-    lanes
+    let last = at::PER_QUEUE - 1;
+    std::array::from_fn(|step| match step as u32 {
+        step if request.purpose == Purpose::Relocation => first + last - step,
+        step if step == last => first + last,
+        step => first + (home as u32 + step) % last,
+    })
 }
 
 impl<H: Host> Map<H> {
@@ -101,7 +103,9 @@ impl<H: Host> Map<H> {
         if request.bytes > self.geometry.segment_bytes() {
             return self.reserve_run(worker, pin, request, owner, deadline);
         }
-        let lanes = lanes(request);
+        // Relaxed, here and below: a number of this worker alone.
+        let home = &self.homes[worker.index][request.queue as usize];
+        let lanes = lanes(request, home.load(Ordering::Relaxed));
         let is_large = request.bytes > self.geometry.segment_bytes() >> LARGE_SHIFT;
         let mut tried = if is_large { LANES_FOR_LARGE } else { 1 };
         for _ in 0..TURNS_MAX {
@@ -111,9 +115,16 @@ impl<H: Host> Map<H> {
             let mut bare = None;
             let mut seen = 0;
             let mut all_held = true;
+            let mut met_held = false;
             for lane in lanes {
-                match self.try_append(lane, pin, request, owner) {
-                    Room::Here(place) => return Ok(place),
+                match self.try_append(lane, pin, request, owner, lane == lanes[0]) {
+                    Room::Here(place) => {
+                        if met_held && request.purpose != Purpose::Relocation {
+                            // Writers that meet go different ways: their next items share no line.
+                            home.store(u64::from(lane % at::PER_QUEUE), Ordering::Relaxed);
+                        }
+                        return Ok(place);
+                    }
                     Room::Unbacked { segment, bytes } => {
                         all_held = false;
                         (bare, refill) = match self.back_segment(segment, bytes) {
@@ -134,7 +145,7 @@ impl<H: Host> Map<H> {
                             break;
                         }
                     }
-                    Room::Held => {}
+                    Room::Held => met_held = true,
                 }
             }
             if all_held {
@@ -155,12 +166,14 @@ impl<H: Host> Map<H> {
         Err(Error::Corrupt { reason: "the lanes do not come to rest" })
     }
 
-    fn try_append(&self, lane: u32, pin: &AtomicU64, request: Request, owner: Owner) -> Room {
+    fn try_append(&self, lane: u32, pin: &AtomicU64, request: Request, owner: Owner, is_home: bool) -> Room {
         let lock_word = self.lane_lock(lane);
         if !lock::try_acquire(lock_word, owner) {
             // Relaxed: the CAS of the take-over decides.
             let current = lock_word.load(Ordering::Relaxed);
-            if current == 0 || !self.is_suspect(lane) || !lock::take_over(lock_word, current, owner, &self.host) {
+            // Who leaves its lane for another does not come back to ask whether the holder lives.
+            let asks = current != 0 && (is_home || self.is_suspect(lane));
+            if !asks || !lock::take_over(lock_word, current, owner, &self.host) {
                 return Room::Held;
             }
         }

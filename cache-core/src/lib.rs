@@ -5,7 +5,7 @@
 //! `docs/design.md`.
 //!
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
-//! key is found), `write` (how a value is published), `lane` and `segment` (where it
+//! key is found), `write` and `locate` (how a value is published), `lane` and `segment` (where it
 //! lies), `census`, `reclaim`, `victim`, `ghost` and `share` (how space comes back), `split` and `blocks` (how the index grows),
 //! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all), `repair` (the cure).
 //!
@@ -30,11 +30,13 @@ mod blocks;
 mod census;
 mod common;
 mod deadline;
+mod fill;
 mod ghost;
 mod hash;
 mod index;
 mod item;
 mod lane;
+mod locate;
 mod map;
 mod ops;
 mod pin;

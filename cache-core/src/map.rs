@@ -50,6 +50,8 @@ pub struct Map<H: Host> {
     pub(crate) shared_worker: Mutex<()>,
     /// Reclaim work owed by each worker, in bytes.
     pub(crate) debts: [AtomicU64; slot_at::WORKER_COUNT as usize],
+    /// The lane of each queue at which each worker begins.
+    pub(crate) homes: [[AtomicU64; 2]; slot_at::WORKER_COUNT as usize],
     /// How often each lane was found held.
     pub(crate) held_count: [AtomicU64; lane::COUNT as usize],
     /// Condemned segments at the last census.
@@ -81,6 +83,7 @@ impl<H: Host> Map<H> {
             read_pins: ReadPins::new(),
             shared_worker: Mutex::new(()),
             debts: std::array::from_fn(|_| AtomicU64::new(0)),
+            homes: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             held_count: std::array::from_fn(|_| AtomicU64::new(0)),
             condemned_hint: AtomicU64::new(0),
             census_ns: AtomicU64::new(0),

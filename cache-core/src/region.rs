@@ -464,8 +464,9 @@ pub(crate) fn equals(words: &[AtomicU64], key: &[u8]) -> bool {
 
 /// Writes `parts` back to back into `words`, from the first byte of the first word.
 /// Bytes after the last part up to the word's end become zero.
+#[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
 #[inline]
-pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
+pub(crate) fn copy_in_by_words(words: &[AtomicU64], parts: &[&[u8]]) {
     let mut at = 0;
     let (mut carry, mut held) = (0u64, 0usize);
     for part in parts {
@@ -499,6 +500,7 @@ pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
 }
 
 /// The first `count` bytes of `part`, at most eight, as a little-endian number.
+#[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
 #[inline(always)]
 fn first_bytes(part: &[u8], count: usize) -> u64 {
     match part.first_chunk::<8>() {
@@ -549,7 +551,7 @@ mod tests {
         for first in 0..20 {
             for second in 0..40 {
                 let (key, value) = source[..first + second].split_at(first);
-                copy_in(words, &[key, value]);
+                crate::fill::copy_in(words, &[key, value]);
                 let mut out = vec![MaybeUninit::new(0); first + second];
                 copy_out_by_words(words, 0, &mut out);
                 // SAFETY: R7. Every byte was initialized by `vec!`.
@@ -557,7 +559,7 @@ mod tests {
                 assert_eq!(out, source[..first + second], "{first} and {second} bytes");
             }
         }
-        copy_in(words, &[&source]);
+        crate::fill::copy_in(words, &[&source]);
         for bytes in (0..600).chain([1000, 4096, 16_000]) {
             for skip in 0..8 {
                 for way in [copy_out, copy_out_by_words] {
@@ -580,9 +582,12 @@ mod tests {
         for first in 0..20 {
             for second in 0..20 {
                 let parts = [&source[..first], &source[first..first + second], &source[first + second..]];
-                copy_in(region.slice(0, 12), &parts);
-                assert_eq!(&memory.bytes()[..90], &source[..]);
-                assert!(equals(region.slice(0, 12), &source) && !equals(region.slice(0, 12), &source[1..]));
+                for way in [crate::fill::copy_in, copy_in_by_words] {
+                    region.slice(0, 12).iter().for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+                    way(region.slice(0, 12), &parts);
+                    assert_eq!((&memory.bytes()[..90], &memory.bytes()[90..96]), (&source[..], &[0; 6][..]));
+                    assert!(equals(region.slice(0, 12), &source) && !equals(region.slice(0, 12), &source[1..]));
+                }
             }
         }
     }
@@ -592,7 +597,7 @@ mod tests {
         let memory = Memory::new(4096);
         let region = memory.region();
         let source: Vec<u8> = (1..=40).collect();
-        copy_in(region.slice(0, 5), &[&source]);
+        copy_in_by_words(region.slice(0, 5), &[&source]);
         for bytes in 0..=40 {
             let mut key = source[..bytes].to_vec();
             assert!(equals(region.slice(0, 5), &key), "{bytes} bytes");

@@ -7,6 +7,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::fill;
 use crate::hash::Hash;
 use crate::host::Host;
 use crate::index::{Found, Manner, Stripe};
@@ -16,7 +17,6 @@ use crate::layout::{KEY_BYTES_MAX, block, control, stripe};
 use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::participant::Worker;
-use crate::region;
 use crate::segment::Purpose;
 use crate::slot::{Bucket, Queue, Slot, matches_of_pair};
 use crate::split::{Grown, Growth};
@@ -128,13 +128,13 @@ impl<H: Host> Map<H> {
         let key_at = shape.key_at as usize / 8;
         if shape.value_at == shape.key_at + key.len() as u64 {
             match parts {
-                [value] => region::copy_in(&words[key_at..], &[key, value]),
-                [first, second] => region::copy_in(&words[key_at..], &[key, first, second]),
+                [value] => fill::copy_in(&words[key_at..], &[key, value]),
+                [first, second] => fill::copy_in(&words[key_at..], &[key, first, second]),
                 _ => return Err(Error::Internal),
             }
         } else {
-            region::copy_in(&words[key_at..], &[key]);
-            region::copy_in(&words[shape.value_at as usize / 8..], parts);
+            fill::copy_in(&words[key_at..], &[key]);
+            fill::copy_in(&words[shape.value_at as usize / 8..], parts);
         }
         let row = self.row(place.segment);
         row.note_expiry(options.expires_at_ms);
@@ -164,9 +164,8 @@ impl<H: Host> Map<H> {
     /// thousands of times, and then a value begins in another queue than it might have.
     fn queue_of_tag(&self, hash: Hash) -> Option<Queue> {
         let (path, tag) = (self.path(hash)?, hash.tag());
-        let [first, second] = hash
-            .buckets(self.geometry.bucket_shift)
-            .map(|number| self.meet(path.entry.offset(), path.entry.depth(), tag, number));
+        let buckets = hash.buckets(self.geometry.bucket_shift);
+        let [first, second] = buckets.map(|number| self.meet(path.entry.offset(), path.entry.depth(), tag, number));
         let (first, second) = (first?.bucket, second?.bucket);
         let matches = matches_of_pair(first, second, tag);
         if matches == 0 {
@@ -176,15 +175,21 @@ impl<H: Host> Map<H> {
         let slot = &if at < 8 { first } else { second }.0[at & 7];
         // Relaxed: a hint.
         let word = Slot(slot.load(Ordering::Relaxed));
-        // Looked at under the lock.
+        // What is looked at under the lock, and what will change.
         self.region.prefetch(word.offset());
+        let number = buckets[usize::from(at >= 8)];
+        fill::prefetch_to_change(&self.region, path.entry.offset() + block::BUCKETS + block::BUCKET_BYTES * number);
+        if let Some(segment) = self.geometry.segment_of(word.offset()) {
+            fill::prefetch_to_change(&self.region, self.geometry.row_offset(segment));
+        }
         (word.0 != 0).then(|| word.queue())
     }
 
     /// Fetches what a write of this key looks at first.
     #[inline]
     fn prefetch_write(&self, hash: Hash) {
-        self.region.prefetch(self.geometry.stripe_offset(hash.stripe(self.geometry.stripe_count)) + stripe::LOCK);
+        let stripe_offset = self.geometry.stripe_offset(hash.stripe(self.geometry.stripe_count));
+        fill::prefetch_to_change(&self.region, stripe_offset + stripe::LOCK);
         if let Some(path) = self.path(hash) {
             self.prefetch_block(&path, hash);
         }
@@ -229,53 +234,72 @@ impl<H: Host> Map<H> {
         mut decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Done<T>> {
         let stripe_index = hash.stripe(self.geometry.stripe_count);
-        let mut growth = Growth::new(self);
+        // Made only when the index must grow.
+        let mut growth = None;
         for _ in 0..TURNS_MAX {
             let held = self.lock_stripe(worker, stripe_index, owner, deadline)?;
             let turn = self.commit_locked(worker, owner, hash, key, proposal, &mut growth, &mut decide)?;
             drop(held);
             match turn {
                 Turn::Done(done) => return Ok(done),
-                Turn::Grow(Grown::Done) => {}
-                // Nothing may be dropped, or nothing was found to drop.
-                Turn::Grow(Grown::Refused) if growth.is_refused || self.is_no_evict() => {
-                    return Err(self.full(self.geometry.block_bytes()));
-                }
-                Turn::Grow(Grown::Refused) => growth.is_refused = true,
-                Turn::Grow(Grown::Needs(needs)) => {
-                    // An evicting region does not wait for the index to grow: it drops.
-                    let one_try = Deadline::new(0);
-                    let deadline = if self.is_no_evict() { deadline } else { &one_try };
-                    match growth.prepare(worker, stripe_index, needs, owner, deadline) {
-                        // Once: a stripe without its first block has nothing to drop.
-                        Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. })
-                            if !self.is_no_evict() && !growth.is_refused =>
-                        {
-                            growth.is_refused = true;
-                        }
-                        prepared => prepared?,
-                    }
-                }
+                Turn::Grow(grown) => self.after_growth(worker, owner, stripe_index, grown, &mut growth, deadline)?,
             }
         }
         Err(RESTLESS)
     }
 
+    /// Gets, without the lock, what the index needs to grow; or decides that it may not.
+    #[cold]
+    fn after_growth<'m>(
+        &'m self,
+        worker: &Worker<'_>,
+        owner: Owner,
+        stripe_index: u32,
+        grown: Grown,
+        growth: &mut Option<Growth<'m, H>>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let growth = growth.get_or_insert_with(|| Growth::new(self));
+        match grown {
+            Grown::Done => {}
+            // Nothing may be dropped, or nothing was found to drop.
+            Grown::Refused if growth.is_refused || self.is_no_evict() => {
+                return Err(self.full(self.geometry.block_bytes()));
+            }
+            Grown::Refused => growth.is_refused = true,
+            Grown::Needs(needs) => {
+                // An evicting region does not wait for the index to grow: it drops.
+                let one_try = Deadline::new(0);
+                let deadline = if self.is_no_evict() { deadline } else { &one_try };
+                match growth.prepare(worker, stripe_index, needs, owner, deadline) {
+                    // Once: a stripe without its first block has nothing to drop.
+                    Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. })
+                        if !self.is_no_evict() && !growth.is_refused =>
+                    {
+                        growth.is_refused = true;
+                    }
+                    prepared => prepared?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     #[expect(clippy::too_many_arguments, reason = "as `commit`")]
-    fn commit_locked<T>(
-        &self,
+    fn commit_locked<'m, T>(
+        &'m self,
         worker: &Worker<'_>,
         owner: Owner,
         hash: Hash,
         key: &[u8],
         proposal: Option<&Proposal>,
-        growth: &mut Growth<'_, H>,
+        growth: &mut Option<Growth<'m, H>>,
         decide: &mut impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Turn<T>> {
         let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
         self.catch_up(stripe);
         for _ in 0..TURNS_MAX {
-            let there = self.find(hash, key, Manner::Dead)?;
+            let there = self.find_locked(hash, key)?;
             let is_dead = there.as_ref().is_some_and(|found| self.is_dead(&found.meta, stripe));
             let (said, puts) = match decide(there.as_ref().filter(|_| !is_dead)) {
                 Decision::Leave(said) => return Ok(Turn::Done(Done { said, version: 0 })),
@@ -305,7 +329,9 @@ impl<H: Host> Map<H> {
                 worker.count(Counter::Expirations, u64::from(is_dead));
                 return Ok(Turn::Done(Done { said, version }));
             }
-            let Some(vacancy) = self.vacancy(hash, stripe, growth.is_refused) else {
+            let may_drop = growth.as_ref().is_some_and(|growth| growth.is_refused);
+            let Some(vacancy) = self.vacancy(hash, stripe, may_drop) else {
+                let growth = growth.get_or_insert_with(|| Growth::new(self));
                 return Ok(Turn::Grow(self.grow(worker, hash, growth, owner)?));
             };
             if !vacancy.bucket.replace(vacancy.slot, vacancy.word, |_| to) {
