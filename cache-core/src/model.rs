@@ -314,7 +314,10 @@ impl Process {
         let options = Self::options();
         let head = self.map.check_item(key, value.len(), &options).expect("an item");
         let hash = self.hash(key);
-        let proposal = self.map.propose(&worker, hash, key, head, &[value], &options, &Self::deadline()).expect("room");
+        let proposal = self
+            .map
+            .propose(&worker, hash, self.map.path(hash), key, head, &[value], &options, &Self::deadline())
+            .expect("room");
         between(worker.publish_pin);
         let put = |_: Option<&crate::index::Found<'_>>| Decision::Put(());
         self.map.commit(&worker, owner, hash, key, Some(&proposal), &Self::deadline(), put).expect("a link");

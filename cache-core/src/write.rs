@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fill;
 use crate::hash::Hash;
 use crate::host::Host;
-use crate::index::{Found, Manner, Stripe};
+use crate::index::{Found, Manner, Path, Stripe};
 use crate::item::Head;
 use crate::lane::{Place, Request};
 use crate::layout::{KEY_BYTES_MAX, block, control, stripe};
@@ -104,6 +104,7 @@ impl<H: Host> Map<H> {
         &self,
         worker: &Worker<'_>,
         hash: Hash,
+        path: Option<Path<'_>>,
         key: &[u8],
         head: Head,
         parts: &[&[u8]],
@@ -111,7 +112,7 @@ impl<H: Host> Map<H> {
         deadline: &Deadline,
     ) -> Result<Proposal> {
         let Some(shape) = head.shape() else { return Err(Error::Internal) };
-        let queue = self.queue_for(worker, hash, shape.bytes);
+        let queue = self.queue_for(worker, hash, path, shape.bytes);
         let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
         let place = self.reserve(worker, worker.publish_pin, request, deadline)?;
         // Release: before our first byte in this space, so that a reader which meets it
@@ -144,8 +145,8 @@ impl<H: Host> Map<H> {
 
     /// The queue a new value goes to: that of the value it replaces; main if its key was
     /// dropped from small not long ago; else small.
-    fn queue_for(&self, worker: &Worker<'_>, hash: Hash, bytes: u64) -> Queue {
-        if let Some(queue) = self.queue_of_tag(hash) {
+    fn queue_for(&self, worker: &Worker<'_>, hash: Hash, path: Option<Path<'_>>, bytes: u64) -> Queue {
+        if let Some(queue) = path.and_then(|path| self.queue_of_tag(&path, hash)) {
             return queue;
         }
         let Some(ghost) = self.recall(hash) else { return Queue::Small };
@@ -162,8 +163,8 @@ impl<H: Host> Map<H> {
     /// The queue of the first slot that carries the key's tag. The queue is a hint, so the
     /// item behind it is not looked at: another key of the same tag is met once in
     /// thousands of times, and then a value begins in another queue than it might have.
-    fn queue_of_tag(&self, hash: Hash) -> Option<Queue> {
-        let (path, tag) = (self.path(hash)?, hash.tag());
+    fn queue_of_tag(&self, path: &Path<'_>, hash: Hash) -> Option<Queue> {
+        let tag = hash.tag();
         let buckets = hash.buckets(self.geometry.bucket_shift);
         let [first, second] = buckets.map(|number| self.meet(path.entry.offset(), path.entry.depth(), tag, number));
         let (first, second) = (first?.bucket, second?.bucket);
@@ -187,12 +188,12 @@ impl<H: Host> Map<H> {
 
     /// Fetches what a write of this key looks at first.
     #[inline]
-    fn prefetch_write(&self, hash: Hash) {
+    fn prefetch_write(&self, hash: Hash) -> Option<Path<'_>> {
         let stripe_offset = self.geometry.stripe_offset(hash.stripe(self.geometry.stripe_count));
         fill::prefetch_to_change(&self.region, stripe_offset + stripe::LOCK);
-        if let Some(path) = self.path(hash) {
-            self.prefetch_block(&path, hash);
-        }
+        let path = self.path(hash)?;
+        self.prefetch_block(&path, hash);
+        Some(path)
     }
 
     /// Takes back a proposal that was not published.
@@ -235,7 +236,7 @@ impl<H: Host> Map<H> {
     ) -> Result<Done<T>> {
         let stripe_index = hash.stripe(self.geometry.stripe_count);
         // Made only when the index must grow.
-        let mut growth = None;
+        let mut growth: Option<Box<Growth<'_, H>>> = None;
         for _ in 0..TURNS_MAX {
             let held = self.lock_stripe(worker, stripe_index, owner, deadline)?;
             let turn = self.commit_locked(worker, owner, hash, key, proposal, &mut growth, &mut decide)?;
@@ -256,10 +257,10 @@ impl<H: Host> Map<H> {
         owner: Owner,
         stripe_index: u32,
         grown: Grown,
-        growth: &mut Option<Growth<'m, H>>,
+        growth: &mut Option<Box<Growth<'m, H>>>,
         deadline: &Deadline,
     ) -> Result<()> {
-        let growth = growth.get_or_insert_with(|| Growth::new(self));
+        let growth = growth.get_or_insert_with(|| Box::new(Growth::new(self)));
         match grown {
             Grown::Done => {}
             // Nothing may be dropped, or nothing was found to drop.
@@ -293,7 +294,7 @@ impl<H: Host> Map<H> {
         hash: Hash,
         key: &[u8],
         proposal: Option<&Proposal>,
-        growth: &mut Option<Growth<'m, H>>,
+        growth: &mut Option<Box<Growth<'m, H>>>,
         decide: &mut impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Turn<T>> {
         let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
@@ -331,7 +332,7 @@ impl<H: Host> Map<H> {
             }
             let may_drop = growth.as_ref().is_some_and(|growth| growth.is_refused);
             let Some(vacancy) = self.vacancy(hash, stripe, may_drop) else {
-                let growth = growth.get_or_insert_with(|| Growth::new(self));
+                let growth = growth.get_or_insert_with(|| Box::new(Growth::new(self)));
                 return Ok(Turn::Grow(self.grow(worker, hash, growth, owner)?));
             };
             if !vacancy.bucket.replace(vacancy.slot, vacancy.word, |_| to) {
@@ -468,9 +469,9 @@ impl<H: Host> Map<H> {
         let deadline = Deadline::new(options.timeout_ns);
         let hash = self.hasher.hash(key);
         // On its way while the item is reserved and written.
-        self.prefetch_write(hash);
+        let path = self.prefetch_write(hash);
         let (worker, owner) = self.enter(&deadline)?;
-        let proposal = self.propose(&worker, hash, key, head, parts, options, &deadline)?;
+        let proposal = self.propose(&worker, hash, path, key, head, parts, options, &deadline)?;
         let done = self.commit(&worker, owner, hash, key, Some(&proposal), &deadline, decide);
         match &done {
             Ok(done) if done.version != 0 => {
