@@ -462,57 +462,9 @@ pub(crate) fn equals(words: &[AtomicU64], key: &[u8]) -> bool {
     }
 }
 
-/// Writes `parts` back to back into `words`, from the first byte of the first word.
-/// Bytes after the last part up to the word's end become zero.
-#[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
-#[inline]
-pub(crate) fn copy_in_by_words(words: &[AtomicU64], parts: &[&[u8]]) {
-    let mut at = 0;
-    let (mut carry, mut held) = (0u64, 0usize);
-    for part in parts {
-        let mut part = *part;
-        if held != 0 {
-            let take = part.len().min(8 - held);
-            carry |= first_bytes(part, take) << (8 * held);
-            held += take;
-            part = &part[take..];
-            if held < 8 {
-                continue;
-            }
-            // Relaxed: nobody can see the item yet; the CAS of its slot publishes it.
-            words[at].store(carry, Ordering::Relaxed);
-            at += 1;
-        }
-        let mut chunks = part.chunks_exact(8);
-        for (chunk, word) in chunks.by_ref().zip(&words[at..]) {
-            word.store(
-                u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]),
-                Ordering::Relaxed,
-            );
-            at += 1;
-        }
-        held = chunks.remainder().len();
-        carry = last_bytes(part, held);
-    }
-    if held != 0 {
-        words[at].store(carry, Ordering::Relaxed);
-    }
-}
-
-/// The first `count` bytes of `part`, at most eight, as a little-endian number.
-#[cfg(any(test, not(all(target_arch = "x86_64", not(loom), not(miri)))))]
-#[inline(always)]
-fn first_bytes(part: &[u8], count: usize) -> u64 {
-    match part.first_chunk::<8>() {
-        // One load and a mask instead of a copy of unknown length.
-        Some(first) if count < 8 => u64::from_le_bytes(*first) & ((1 << (8 * count)) - 1),
-        _ => little(&part[..count]),
-    }
-}
-
 /// The last `count` bytes of `part`, fewer than eight, as a little-endian number.
 #[inline(always)]
-fn last_bytes(part: &[u8], count: usize) -> u64 {
+pub(crate) fn last_bytes(part: &[u8], count: usize) -> u64 {
     match part.last_chunk::<8>() {
         Some(last) if count > 0 => u64::from_le_bytes(*last) >> (8 * (8 - count)),
         _ => little(&part[part.len() - count..]),
@@ -522,7 +474,7 @@ fn last_bytes(part: &[u8], count: usize) -> u64 {
 /// Up to eight bytes as a little-endian number, without a copy of unknown length: the first
 /// and the last of them may overlap, where they say the same.
 #[inline(always)]
-fn little(bytes: &[u8]) -> u64 {
+pub(crate) fn little(bytes: &[u8]) -> u64 {
     let last = 8 * (bytes.len() as u32).saturating_sub(4);
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
         (Some(first), Some(end), _) => {
@@ -575,29 +527,11 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_any_length_are_written_back_to_back() {
-        let memory = Memory::new(4096);
-        let region = memory.region();
-        let source: Vec<u8> = (1..=90).collect();
-        for first in 0..20 {
-            for second in 0..20 {
-                let parts = [&source[..first], &source[first..first + second], &source[first + second..]];
-                for way in [crate::fill::copy_in, copy_in_by_words] {
-                    region.slice(0, 12).iter().for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
-                    way(region.slice(0, 12), &parts);
-                    assert_eq!((&memory.bytes()[..90], &memory.bytes()[90..96]), (&source[..], &[0; 6][..]));
-                    assert!(equals(region.slice(0, 12), &source) && !equals(region.slice(0, 12), &source[1..]));
-                }
-            }
-        }
-    }
-
-    #[test]
     fn keys_are_equal_only_if_every_byte_is() {
         let memory = Memory::new(4096);
         let region = memory.region();
         let source: Vec<u8> = (1..=40).collect();
-        copy_in_by_words(region.slice(0, 5), &[&source]);
+        crate::fill::copy_in(region.slice(0, 5), &[&source]);
         for bytes in 0..=40 {
             let mut key = source[..bytes].to_vec();
             assert!(equals(region.slice(0, 5), &key), "{bytes} bytes");
