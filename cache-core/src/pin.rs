@@ -134,6 +134,11 @@ impl Readable {
         self.marks.get(chunk as usize).is_some_and(|mark| mark.load(Ordering::Relaxed))
     }
 
+    /// The chunk that begins at `offset` has just been given memory: nobody needs to be asked.
+    pub fn note_backed(&self, offset: u64) {
+        self.note(offset >> self.shift);
+    }
+
     fn note(&self, chunk: u64) {
         // SeqCst, here and in `moved_bound`: of two threads that note neighbours at once, one
         // sees the other's mark or bound, and moves the bound over both.

@@ -383,7 +383,12 @@ impl<H: Host> Map<H> {
         let mut done = row.backed_bytes(&self.geometry);
         while done < bytes {
             let next = (done / chunk_bytes + 1) * chunk_bytes;
-            self.host.back(self.geometry.segment_offset(index) + done, next - done)?;
+            let offset = self.geometry.segment_offset(index) + done;
+            self.host.back(offset, next - done)?;
+            // Whole chunks only: what came before this one is what the row says.
+            if done.is_multiple_of(chunk_bytes) {
+                self.readable.note_backed(offset);
+            }
             row.set_backed_bytes(&self.geometry, next);
             done = next;
         }
