@@ -324,3 +324,46 @@ impl<H: Host> Map<H> {
         Ok(Place { segment: head, offset: self.geometry.segment_offset(head) })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::layout::Mode;
+    use crate::testing::{Bench, TestHost};
+    use crate::types::WriteOptions;
+
+    /// Bytes in what is open in the first lanes.
+    fn written<H: Host>(map: &Map<H>) -> [u64; 2] {
+        [0, 1]
+            .map(|lane| map.open_segment(lane).map_or(0, |segment| map.row(segment).written().load(Ordering::Relaxed)))
+    }
+
+    #[test]
+    fn a_writer_that_met_another_in_its_lane_stays_in_the_next() {
+        let bench = Bench::new(4 << 20, Mode::Evict);
+        let host = TestHost::default();
+        let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+        let set = |key: u32| map.set(&key.to_le_bytes(), b"value", &WriteOptions::default()).unwrap();
+        set(0);
+        assert!(lock::try_acquire(other.lane_lock(0), other.owner.unwrap()));
+        set(1);
+        lock::release(other.lane_lock(0), &&host);
+        let met = written(&map);
+        assert!(met[0] > 0 && met[1] > 0, "{met:?}");
+        set(2);
+        assert_eq!(written(&map)[0], met[0]);
+        assert!(written(&map)[1] > met[1]);
+    }
+
+    #[test]
+    fn a_writer_whose_lane_a_dead_one_holds_takes_it_over_at_once() {
+        let bench = Bench::new(4 << 20, Mode::Evict);
+        let host = TestHost::default();
+        let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+        assert!(lock::try_acquire(other.lane_lock(0), other.owner.unwrap()));
+        host.dead.lock().unwrap().push(1);
+        map.set(b"key", b"value", &WriteOptions::default()).unwrap();
+        assert!(written(&map)[0] > 0 && written(&map)[1] == 0);
+        assert_eq!(map.lane_lock(0).load(Ordering::Relaxed), 0);
+    }
+}
