@@ -17,20 +17,22 @@ PAGE = bench.TREE / "docs" / "benchmarks.md"
 SECTIONS = {
     "get": (
         "Reads in one process",
-        "16 B keys, 100 B values copied out, uniform keys, one thread. The region is preallocated, as is advised "
-        "where reads matter most; rows beside a region that grew by itself follow. Every rival has its default "
-        "hash, as in its manual; *with rapidhash* it has the one that the cache uses. Maps hold counted or boxed "
-        "values in this process; LMDB opens a read transaction for each get, because a cache's get has to see the last set.",
+        "16 B keys, 100 B values copied out, uniform keys, one thread. Every rival has its default hash, as in its "
+        "manual (that of DashMap, papaya, scc and moka resists flooding with chosen keys, and costs more); *with "
+        "rapidhash* it has the one that the cache uses. *Preallocated* regions are in huge pages, the others and the "
+        "rivals' heaps in small ones. Maps hold counted or boxed values in this process; LMDB opens a read "
+        "transaction for each get, because a cache's get has to see the last set.",
     ),
     "set": (
         "Sets in one process",
         "New keys into a full region or cache (*steady eviction*), or other values for keys that are there "
-        "(*overwriting*).",
+        "(*overwriting*). Rivals have their default hashes.",
     ),
     "workloads": (
         "Whole workloads",
         "One thread; a get that misses is followed by a set. Times of the cache divided by those of the rival. "
-        "The size mixes and the scan-polluted stream have room for half of what they want, the others for all.",
+        "The size mixes and the scan-polluted stream have room for half of what they want, the others for all. Rivals "
+        "have their default hashes.",
     ),
     "tail": (
         "The slowest sets",
@@ -43,7 +45,7 @@ SECTIONS = {
     ),
     "fixed-rate": (
         "Latency at a fixed rate",
-        "One process reads and one writes, in a preallocated region, in the shape of Chronicle Map's published test. Each operation is "
+        "One process reads and one writes, in a preallocated region in huge pages, in the shape of Chronicle Map's published test. Each operation is "
         "timed from the moment at which it was due, so a stall counts for all that it delayed. *Doing nothing* is "
         "the same timetable without operations.",
     ),
@@ -58,7 +60,8 @@ SECTIONS = {
     ),
     "python": (
         "Python",
-        "One process, 20,000 str keys, 100 B values. Rivals of which another process does a part are timed by the "
+        "One process, 20,000 str keys, 100 B values, each its own object. All are filled in the order of the keys "
+        "and read in another, the same for all. Rivals of which another process does a part are timed by the "
         "wall clock, and so is the cache beside them.",
     ),
     "php-apcu": (

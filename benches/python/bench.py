@@ -26,6 +26,8 @@ from servers import Absent
 
 KEYS = 20_000
 VALUE = bytes(range(100))
+# Each key has a value of its own, as in any use: one for all would never leave the nearest cache.
+VALUES = [bytes(bytearray(VALUE)) for _ in range(KEYS)]
 
 
 def quantile(samples: list[float], q: float) -> float:
@@ -51,8 +53,7 @@ def call_loop(keys, call):
 
 
 def set_loop(keys, call):
-    value = VALUE
-    for key in keys:
+    for key, value in zip(keys, VALUES):
         call(key, value)
 
 
@@ -193,8 +194,8 @@ def main() -> int:
                 continue
             present.append(name)
             if rival.set and not rival.filled:
-                for key in names:
-                    rival.set(key, VALUE)
+                for key, value in zip(names, VALUES):
+                    rival.set(key, value)
             assert rival.get(keys[0]) == VALUE, name
             operations = min(rival.operations, len(keys))
             clock = wall if rival.elsewhere else time.thread_time_ns

@@ -75,8 +75,7 @@ impl<H: Host> Map<H> {
             self.region.word(entries + 8 * prefix(tag, link.depth()))
         };
         let entry = entry_word.load(Ordering::Acquire);
-        // A block that does not stand on a line is not one. It is shorter than a chunk: from
-        // its start on, this chunk and the next hold all of it.
+        // A block that does not stand on a line is not one.
         let block = Link(entry).offset() & !(LINE_BYTES - 1);
         let lines = hash.bucket_offsets(self.bucket_mask).map(|offset| block + block::BUCKETS + offset);
         Some(Way { stripe, root, entry_word, entry, block, lines })
@@ -96,7 +95,7 @@ impl<H: Host> Map<H> {
     /// hint: nothing that is read here is believed.
     #[inline(always)]
     pub(crate) fn prefetch_items(&self, hash: Hash, lines: [u64; 2]) {
-        if !lines.iter().all(|line| self.is_among_blocks(*line)) {
+        if !lines.iter().all(|line| self.is_among_blocks(*line) || self.is_marked(*line)) {
             return;
         }
         // SAFETY: R4. Both lines are in chunks that are readable.

@@ -4,10 +4,12 @@
 //! region mean is in `docs/region-format.md`, why the protocols are right in
 //! `docs/design.md`.
 //!
-//! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` (how a
-//! key is found), `write` and `locate` (how a value is published), `lane` and `segment` (where it
-//! lies), `census`, `reclaim`, `victim`, `ghost` and `share` (how space comes back), `split` and `blocks` (how the index grows),
-//! [`lock`], `participant` and `pin` (who holds what), `validate` (the check of it all), `repair` (the cure).
+//! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` and
+//! `common` (how a key is found), `write`, `locate` and `fill` (how a value is published),
+//! `lane` and `segment` (where it lies), `census`, `reclaim`, `victim`, `ghost` and `share`
+//! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
+//! `pin` and `readable` (who holds what, and what has memory), `validate` (the check of it
+//! all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
 
@@ -40,6 +42,7 @@ mod locate;
 mod map;
 mod ops;
 mod pin;
+mod readable;
 mod reclaim;
 mod region;
 mod repair;

@@ -101,7 +101,8 @@ impl Region {
     /// `offset` is a multiple of 8, and the words that the key reaches into are inside the region.
     #[inline(always)]
     pub(crate) unsafe fn equals_unchecked(&self, offset: u64, key: &[u8]) -> bool {
-        debug_assert!(offset.is_multiple_of(8) && !key.is_empty() && offset + key.len() as u64 <= self.bytes);
+        debug_assert!(offset.is_multiple_of(8) && !key.is_empty());
+        debug_assert!(offset + (key.len() as u64).next_multiple_of(8) <= self.bytes);
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: R3. In bounds by the caller; the racing loads are the processor's own.
         return unsafe { racy::equal(self.base.add(offset as usize), key) };
@@ -145,6 +146,8 @@ impl Region {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T0>(self.base.wrapping_add(offset as usize).cast());
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
     }
 }
 
@@ -492,6 +495,7 @@ pub(crate) fn little(bytes: &[u8]) -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::fill::copy_in;
     use crate::testing::Memory;
 
     #[test]
@@ -530,14 +534,16 @@ mod tests {
     fn keys_are_equal_only_if_every_byte_is() {
         let memory = Memory::new(4096);
         let region = memory.region();
-        let source: Vec<u8> = (1..=40).collect();
-        crate::fill::copy_in(region.slice(0, 5), &[&source]);
-        for bytes in 0..=40 {
+        let source: Vec<u8> = (1..=1100).map(|at| at as u8).collect();
+        copy_in(region.slice(0, 138), &[&source]);
+        for bytes in (1..=80).chain([255, 256, 257, 1023, 1024, 1100]) {
             let mut key = source[..bytes].to_vec();
-            assert!(equals(region.slice(0, 5), &key), "{bytes} bytes");
+            // SAFETY: the words of the key are inside the region.
+            let ways = |key: &[u8]| [equals(region.slice(0, 138), key), unsafe { region.equals_unchecked(0, key) }];
+            assert_eq!(ways(&key), [true; 2], "{bytes} bytes");
             for at in 0..bytes {
                 key[at] ^= 0x80;
-                assert!(!equals(region.slice(0, 5), &key), "byte {at} of {bytes}");
+                assert_eq!(ways(&key), [false; 2], "byte {at} of {bytes}");
                 key[at] ^= 0x80;
             }
         }

@@ -111,6 +111,9 @@ pub const RIVALS: &[Entry] = &[
     Entry { name: "LMDB", kind: Kind::Database, make: |room| Box::new(lmdb::Lmdb::new(room)) },
 ];
 
+/// How the names of [`REHASHED`] end.
+pub const RAPIDHASH: &str = " with rapidhash";
+
 /// Maps with the hash that the cache uses.
 pub const REHASHED: &[Entry] = &[
     #[cfg(feature = "dashmap")]

@@ -4,6 +4,7 @@ mod damage;
 mod model;
 mod others;
 mod promises;
+mod reads;
 mod repair;
 
 /// A small generator: tests print nothing random that a seed does not replay.
