@@ -115,9 +115,9 @@ def draw(groups: dict, directory: Path) -> dict[str, list[str]]:
         gets = {
             row["labels"]["subject"]: row["measured"]
             for row in rows["python"]
-            if row["unit"] == "ns" and row["row"].endswith(" get") or row["row"] == "Python cache.get"
+            if row["labels"].get("operation") == "get" and row["labels"]["order"] == "shuffled"
         }
-        keep("python", _bars(gets, directory / "python.svg", "ns a get"))
+        keep("python", _bars(gets, directory / "python.svg", "ns a get, keys shuffled"))
     if "memory" in rows:
         smallest = [row for row in rows["memory"] if row["labels"].get("limit_mib") == 64]
         values = {

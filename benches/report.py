@@ -45,9 +45,9 @@ SECTIONS = {
     ),
     "fixed-rate": (
         "Latency at a fixed rate",
-        "One process reads and one writes, in a preallocated region in huge pages, in the shape of Chronicle Map's published test. Each operation is "
-        "timed from the moment at which it was due, so a stall counts for all that it delayed. *Doing nothing* is "
-        "the same timetable without operations.",
+        "One process reads and one writes, in a preallocated region in huge pages, in the shape of Chronicle Map's "
+        "published test. Each operation is timed from the moment at which it was due, so a stall counts for all that "
+        "it delayed. *Doing nothing* is the same timetable without operations.",
     ),
     "scaling": (
         "Two against one",
@@ -56,13 +56,13 @@ SECTIONS = {
     "matrix": (
         "How cost grows",
         "Millions of operations a second of all processes together. A star marks cells in which sets were refused as "
-        "full.",
+        "full; what is *missed* are reads of keys that are not there.",
     ),
     "python": (
         "Python",
-        "One process, 20,000 str keys, 100 B values, each its own object. All are filled in the order of the keys "
-        "and read in another, the same for all. Rivals of which another process does a part are timed by the "
-        "wall clock, and so is the cache beside them.",
+        "One process, 20,000 str keys, 100 B values, each its own object. All are filled in the order of the keys; "
+        "*in order* they are read in it, in which a processor sees coming what it needs next, *shuffled* in another. "
+        "Rivals of which another process does a part are timed by the wall clock, and so is the cache beside them.",
     ),
     "php-apcu": (
         "PHP: APCu",
@@ -146,8 +146,14 @@ def label(name: str) -> Callable:
     return lambda row: row["labels"][name]
 
 
+def call(row: dict) -> str:
+    return f"{row['labels']['subject']} {row['labels']['operation']}"
+
+
 def measured(row: dict) -> str:
-    return bench.number(row["measured"], "") + (" *" if "refused" in row["labels"] else "")
+    missed = row["labels"].get("missed_percent", 0)
+    note = f" ({missed:.0f} % missed)" if missed >= 0.5 else ""
+    return bench.number(row["measured"], "") + note + (" *" if "refused" in row["labels"] else "")
 
 
 def percentile(row: dict) -> str:
@@ -189,7 +195,7 @@ def tables(group: str, rows: list[dict]) -> Iterable[str]:
             every = [row for row in rows if "series" in row["labels"]]
             extra[:] = [pivot(every, label("series"), percentile, measured, "us")]
     elif group == "python":
-        place({"subject", "operation"}, python_table)
+        place({"subject", "operation"}, lambda found: pivot(found, call, label("order"), measured, "ns"))
     elif group == "memory":
         place({"limit_mib", "subject"}, memory_table)
     elif group == "matrix":
@@ -199,13 +205,6 @@ def tables(group: str, rows: list[dict]) -> Iterable[str]:
     if rest:
         yield verdicts(rest)
     yield from extra
-
-
-def python_table(rows: list[dict]) -> str:
-    return markdown(
-        ["", "ns"],
-        ([row["row"].removeprefix("Python "), bench.number(row["measured"], "")] for row in rows),
-    )
 
 
 def memory_table(rows: list[dict]) -> str:

@@ -1,7 +1,7 @@
 """The Python rows: one process, 20,000 str keys, values of 100 bytes, beside every rival.
 
-Every subject is filled in the order of the keys and read in another, the same for all: read in
-the order of filling, a `dict` lays its entries in a row before the processor.
+Every subject is filled in the order of the keys, and read twice: in that order, in which what
+was stored side by side lies in a row before the processor, and in another, the same for all.
 
 Subjects take turns within each round, in an order drawn for each, and a loop that does nothing
 has its turn too: what it takes is taken off the others. Times are processor time of the
@@ -89,14 +89,17 @@ class Subject:
 
 
 def nanoseconds(rounds: int, keys: list[str], subjects: dict[str, Subject], order: random.Random) -> dict:
-    """Nanoseconds an operation of each subject in each round, the loop taken off."""
+    """Nanoseconds an operation of each subject in each round, the loop taken off.
+
+    `order` draws the order of the subjects; that of the keys stays as it is.
+    """
     names = list(subjects)
     taken = {name: [] for name in names}
     for round_number in range(-2, rounds):
         order.shuffle(names)
         for name in names:
             subject = subjects[name]
-            # Each round looks at other keys of the shuffled list.
+            # Each round begins with another key.
             first = (round_number + 2) * subject.operations % len(keys)
             chosen = (keys[first:] + keys[:first])[: subject.operations]
             if subject.operations == len(keys):
@@ -132,17 +135,18 @@ GET_TARGETS = {"redis-py": 500, "pymemcache": 400, "DiskCache": 80, "LMDB": 12}
 SET_TARGETS = {"UltraDict": 3}
 
 
-def rows_of(times: dict[str, list[float]], names: list[str]) -> list[dict]:
-    """The table: the cache beside each rival, and what each took."""
+def rows_of(times: dict[str, list[float]], names: list[str], order: str) -> list[dict]:
+    """The table of one order of the keys: the cache beside each rival, and what each took."""
 
-    def ratios(first: str, second: str) -> list[float]:
-        return [a / b for a, b in zip(times[first], times[second])]
+    def ratio(name: str, first: str, second: str, relation: str = "", target: float | None = None) -> dict:
+        ratios = [a / b for a, b in zip(times[first], times[second])]
+        return row(f"{name}, {order}", ratios, relation, target)
 
     rows = [
-        row("Python get 100 B, 20k str keys / lru_cache hit", ratios("cache.get", "lru_cache get"), "<=", 1.15),
-        row("Python set / get, 100 B", ratios("cache.set", "cache.get"), "<=", 4.0),
-        row("Python get_many of 32 / get, 100 B", ratios("cache.get_many of 32", "cache.get"), "", None),
-        row("Python `in` / get, 100 B", ratios("in cache", "cache.get"), "", None),
+        ratio("Python get 100 B, 20k str keys / lru_cache hit", "cache.get", "lru_cache get", "<=", 1.15),
+        ratio("Python set / get, 100 B", "cache.set", "cache.get", "<=", 4.0),
+        ratio("Python get_many of 32 / get, 100 B", "cache.get_many of 32", "cache.get"),
+        ratio("Python `in` / get, 100 B", "in cache", "cache.get"),
     ]
     for what, targets in [("get", GET_TARGETS), ("set", SET_TARGETS)]:
         for name in names:
@@ -150,11 +154,12 @@ def rows_of(times: dict[str, list[float]], names: list[str]) -> list[dict]:
                 continue
             by_wall = "" if f"{name} {what}" not in ELSEWHERE else " by the wall clock"
             target = targets.get(name)
-            slower = ratios(f"{name} {what}", f"cache.{what}{by_wall}")
-            rows.append(row(f"{name} {what} / Python {what}", slower, ">=" if target else "", target))
+            title = f"{name} {what} / Python {what}"
+            rows.append(ratio(title, f"{name} {what}", f"cache.{what}{by_wall}", ">=" if target else "", target))
     for name, samples in times.items():
         subject, _, what = name.rpartition(" ") if name.endswith((" get", " set")) else ("cache", "", name)
-        rows.append(row(f"Python {name}", samples, "", None, unit="ns", subject=subject, operation=what))
+        labels = {"subject": subject, "operation": what.removeprefix("cache."), "order": order}
+        rows.append(row(f"Python {name}, {order}", samples, "", None, unit="ns", **labels))
     return rows
 
 
@@ -204,10 +209,11 @@ def main() -> int:
                     subjects[f"{name} {what}"] = Subject(fresh_copy(loop), call, operations, clock)
                     if rival.elsewhere:
                         ELSEWHERE.add(f"{name} {what}")
-        times = nanoseconds(2 if options.smoke else 41, keys, subjects, random.Random(options.seed))
+        for order, chosen in [("in order", names), ("shuffled", keys)]:
+            times = nanoseconds(2 if options.smoke else 31, chosen, subjects, random.Random(options.seed))
+            for each in rows_of(times, present, order):
+                print(json.dumps(each))
         assert len(cache) == len(keys), "a benchmark of hits must not miss"
-    for each in rows_of(times, present):
-        print(json.dumps(each))
     return 0
 
 
