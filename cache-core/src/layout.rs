@@ -335,10 +335,13 @@ impl Geometry {
         }
         let segment_shift = (region_bytes / 256).clamp(4096, 1 << 20).ilog2();
         let bucket_shift = if segment_shift <= 13 { 4 } else { 6 };
+        // Every stripe has a block of its own, so that many stripes spread few keys over much
+        // memory. One for each MiB: where items have some hundred bytes, the directories of all
+        // of them fit the stripes.
         Geometry::build(
             region_bytes,
             segment_shift,
-            power_of_two(region_bytes >> 18, 16, 1024),
+            power_of_two(region_bytes >> 20, 16, 1024),
             power_of_two(region_bytes >> 17, 16, 512),
             bucket_shift,
             (
@@ -558,8 +561,8 @@ mod tests {
             g.table_offset,
             g.segments_offset,
         ];
-        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 825_344, 858_112, 923_648, 989_184, 1_048_576]);
-        assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 256, 512));
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 784_384, 849_920, 915_456, 983_040]);
+        assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 64, 512));
         assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));
         assert_eq!(header::CHECKSUM, 184);
     }
