@@ -2,13 +2,13 @@
 //! users write them.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_shm::Error;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
 
 use crate::{errors, value};
 
@@ -173,6 +173,40 @@ pub(crate) fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
 /// The same, or None.
 pub(crate) fn optional_integer(object: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     if object.is_none() { Ok(None) } else { integer(object).map(Some) }
+}
+
+/// A token that `gets` gave: a version, or None for a key that was not there.
+pub(crate) fn token(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    if object.is_exact_instance_of::<PyInt>()
+        && let Ok(version) = object.extract::<u64>()
+    {
+        return Ok(Some(version));
+    }
+    let class = object.get_type();
+    Err(PyTypeError::new_err(format!("a token is what gets returned beside the value; not {}", class.name()?)))
+}
+
+/// How long it is until `moment`: a datetime, or seconds since 1970.
+pub(crate) fn until(moment: &Bound<'_, PyAny>) -> PyResult<Ttl> {
+    let py = moment.py();
+    let is_number =
+        (moment.is_instance_of::<PyFloat>() || moment.is_instance_of::<PyInt>()) && !moment.is_instance_of::<PyBool>();
+    let seconds = if is_number {
+        moment.clone()
+    } else if moment.is_instance_of::<PyDateTime>() {
+        moment.call_method0(intern!(py, "timestamp"))?
+    } else {
+        let class = moment.get_type();
+        return Err(PyTypeError::new_err(format!(
+            "a moment is a datetime or a number of seconds since 1970; not {}",
+            class.name()?
+        )));
+    };
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ttl::of(&seconds.sub(since_1970.as_secs_f64())?)
 }
 
 /// Pairs of a mapping or of an iterable of pairs.

@@ -8,7 +8,6 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use cache_shm::{Error, Meta};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -115,6 +114,22 @@ impl Cache {
         Ok(Cache { handle, options, value_bytes_max, identity })
     }
 
+    /// The value under `key`, or `default`, without counting as a use of the key: for tools that
+    /// look at a cache and must not change what it keeps.
+    ///
+    /// >>> cache["a"] = 1
+    /// >>> cache.peek("a"), cache.peek("b", 2)
+    /// (1, 2)
+    #[pyo3(signature = (key, default=None))]
+    fn peek<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut scratch = Scratch::new();
+        Ok(self.look(key.py(), Key::of(key, &mut scratch)?.bytes)?.or(default))
+    }
+
     /// Stores `value` only if `key` is not there; True if it was stored.
     ///
     /// >>> cache.add("a", 1), cache.add("a", 2), cache["a"]
@@ -178,62 +193,39 @@ impl Cache {
         Ok((key::object(py, &key, meta.key_form)?, self.taken(py, &meta, &copy)?))
     }
 
-    /// Gives `key` a new time to live (unset: the cache's default); False if it is not there.
-    ///
-    /// >>> cache["a"] = 1
-    /// >>> cache.touch("a", ttl=60), cache.touch("b", ttl=60)
-    /// (True, False)
-    #[pyo3(signature = (key, ttl=Ttl::Unset))]
-    fn touch(&self, key: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
-        let mut scratch = Scratch::new();
-        let bytes = Key::of(key, &mut scratch)?.bytes;
-        let expires_at_ms = self.expires_at(key.py(), ttl)?;
-        self.write(key.py(), 0, |map, timeout_ns| map.touch(bytes, expires_at_ms, timeout_ns))
-    }
-
-    /// Seconds that `key` still has, None if it never expires; KeyError if it is not there.
-    ///
-    /// >>> cache.set("a", 1, ttl=60)
-    /// >>> 59 < cache.ttl("a") <= 60.1
-    /// True
-    fn ttl(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-        let mut scratch = Scratch::new();
-        let bytes = Key::of(key, &mut scratch)?.bytes;
-        let left = self.handle.ttl(bytes).map_err(Self::raise(key.py()))?.ok_or_else(|| key::missing(key))?;
-        Ok((left != Duration::MAX).then_some(left.as_secs_f64()))
-    }
-
     /// Adds `delta` to the integer under `key` and returns the sum, in one step.
     ///
-    /// A missing key is a KeyError, unless `default` is given: then the sum is default + delta.
-    /// The time to live of an existing key stays. Works on ints and on decimal text; an
+    /// A missing key is a KeyError, unless `default` is given: then the sum is default + delta,
+    /// kept for `ttl`. The time to live of an existing key stays. Works on ints and on decimal text; an
     /// OverflowError, past 64 bits with sign, changes nothing.
     ///
     /// >>> cache.incr("hits", default=0), cache.incr("hits", 10)
     /// (1, 11)
-    #[pyo3(signature = (key, delta=1, default=None))]
+    #[pyo3(signature = (key, delta=1, default=None, ttl=Ttl::Unset))]
     fn incr(
         &self,
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::integer)] delta: i64,
         #[pyo3(from_py_with = arguments::optional_integer)] default: Option<i64>,
+        ttl: Ttl,
     ) -> PyResult<i64> {
-        self.add_number(key, delta, default)
+        self.add_number(key, delta, default, ttl)
     }
 
     /// Subtracts `delta` from the integer under `key`; otherwise as `incr`.
     ///
     /// >>> cache.decr("left", default=10)
     /// 9
-    #[pyo3(signature = (key, delta=1, default=None))]
+    #[pyo3(signature = (key, delta=1, default=None, ttl=Ttl::Unset))]
     fn decr(
         &self,
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::integer)] delta: i64,
         #[pyo3(from_py_with = arguments::optional_integer)] default: Option<i64>,
+        ttl: Ttl,
     ) -> PyResult<i64> {
         let delta = delta.checked_neg().ok_or_else(|| errors::exception(key.py(), &Error::Overflow))?;
-        self.add_number(key, delta, default)
+        self.add_number(key, delta, default, ttl)
     }
 
     /// The values of those of `keys` that are there, as a dict.
@@ -407,11 +399,11 @@ impl Cache {
     }
 
     fn _iter_values(this: Py<Self>) -> CacheIterator {
-        CacheIterator::new(this, What::Values)
+        CacheIterator::new(this, What::Values, None)
     }
 
     fn _iter_items(this: Py<Self>) -> CacheIterator {
-        CacheIterator::new(this, What::Items)
+        CacheIterator::new(this, What::Items, None)
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -451,7 +443,7 @@ impl Cache {
     }
 
     fn __iter__(this: Py<Self>) -> CacheIterator {
-        CacheIterator::new(this, What::Keys)
+        CacheIterator::new(this, What::Keys, None)
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

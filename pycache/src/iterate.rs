@@ -10,6 +10,7 @@ use cache_shm::Cursor;
 use pyo3::prelude::*;
 
 use crate::cache::Cache;
+use crate::key::Prefix;
 use crate::{errors, key};
 
 /// What each step hands out.
@@ -32,17 +33,25 @@ struct Progress {
 pub(crate) struct CacheIterator {
     cache: Py<Cache>,
     what: What,
+    /// Keys that do not begin with this are passed over.
+    prefix: Prefix,
     progress: Mutex<Progress>,
 }
 
 impl CacheIterator {
-    pub fn new(cache: Py<Cache>, what: What) -> CacheIterator {
+    pub fn new(cache: Py<Cache>, what: What, prefix: Option<Prefix>) -> CacheIterator {
         let progress = Progress { cursor: Some(Cursor::START), found: VecDeque::new() };
-        CacheIterator { cache, what, progress: Mutex::new(progress) }
+        CacheIterator { cache, what, prefix: prefix.unwrap_or_default(), progress: Mutex::new(progress) }
     }
 
-    /// The next key that the walk meets. Runs no Python code while the lock is held.
-    fn next_key(&self, cache: &Cache) -> cache_shm::Result<Option<(Vec<u8>, u8)>> {
+    /// Bytes and form of the next key that the walk meets. Runs no Python code while the lock
+    /// is held.
+    pub fn next_key(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, u8)>> {
+        self.step().map_err(|error| errors::exception(py, &error))
+    }
+
+    fn step(&self) -> cache_shm::Result<Option<(Vec<u8>, u8)>> {
+        let map = self.cache.get().handle().map()?;
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let Progress { cursor, found } = &mut *progress;
         loop {
@@ -50,8 +59,10 @@ impl CacheIterator {
                 return Ok(Some(next));
             }
             let Some(at) = *cursor else { return Ok(None) };
-            *cursor = cache.handle().map()?.scan(at, &mut |key: &[u8], meta: &cache_shm::Meta| {
-                found.push_back((key.to_vec(), meta.key_form));
+            *cursor = map.scan(at, &mut |key: &[u8], meta: &cache_shm::Meta| {
+                if key.starts_with(&self.prefix.0) {
+                    found.push_back((key.to_vec(), meta.key_form));
+                }
             })?;
         }
     }
@@ -65,7 +76,7 @@ impl CacheIterator {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let cache = self.cache.get();
-        while let Some((bytes, form)) = self.next_key(cache).map_err(|error| errors::exception(py, &error))? {
+        while let Some((bytes, form)) = self.next_key(py)? {
             if self.what == What::Keys {
                 return key::object(py, &bytes, form).map(Some);
             }

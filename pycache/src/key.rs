@@ -31,6 +31,28 @@ pub(crate) struct Key<'a> {
     pub form: u8,
 }
 
+/// The beginning of keys, as bytes; empty: of all keys.
+#[derive(Default)]
+pub(crate) struct Prefix(pub Vec<u8>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Prefix {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let bytes = if let Ok(text) = object.cast_exact::<PyString>() {
+            text_bytes(&text)?.to_vec()
+        } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+            bytes.as_bytes().to_vec()
+        } else {
+            return Err(errors::unsupported(&object, "a prefix is a str or bytes"));
+        };
+        if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
+            return Err(wrong_length(object.py(), bytes.len()));
+        }
+        Ok(Prefix(bytes))
+    }
+}
+
 /// Where keys that are not already bytes are put together.
 pub(crate) struct Scratch {
     digits: itoa::Buffer,

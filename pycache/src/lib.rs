@@ -4,7 +4,7 @@
 //! become Python objects. Nothing here decides what is stored, kept or found.
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
-//! write waits, `operations`, `cache` and `fastcall` what users call, `open` and `arguments`
+//! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks` and `fastcall` what users call, `open` and `arguments`
 //! what they may say, `iterate` and `errors` what they get back. The rules that
 //! unsafe code cites are in `safety`.
 
@@ -14,11 +14,14 @@ mod errors;
 mod fastcall;
 mod iterate;
 mod key;
+mod lifetimes;
 mod open;
 mod operations;
 mod safety;
 mod value;
+mod versioned;
 mod wait;
+mod walks;
 
 use std::path::PathBuf;
 

@@ -48,7 +48,15 @@ impl Cache {
         if too_large { self.lookup_large(py, key) } else { Err(errors::exception(py, error)) }
     }
 
-    /// The same, without counting as a use of the key: for walks over the whole cache.
+    /// The value under `key`, with its version.
+    pub fn lookup_versioned<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
+        let mut receiver = Receiver::new(py, usize::MAX);
+        let found = self.handle.map().and_then(|map| map.get(key, &mut receiver)).map_err(Self::raise(py))?;
+        let Some(meta) = found else { return Ok(None) };
+        receiver.finish(self.options.serializer).map(|value| Some((value, meta.version)))
+    }
+
+    /// The value under `key`, without counting as a use of it: for walks over the whole cache.
     pub fn look<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, usize::MAX);
         let found = self.handle.map().and_then(|map| map.peek(key, &mut receiver)).map_err(Self::raise(py))?;
@@ -170,13 +178,13 @@ impl Cache {
         })
     }
 
-    /// Adds `delta`; `default` stands for the value of a missing key.
-    pub fn add_number(&self, key: &Bound<'_, PyAny>, delta: i64, default: Option<i64>) -> PyResult<i64> {
+    /// Adds `delta`; `default` stands for the value of a missing key, which gets `ttl`.
+    pub fn add_number(&self, key: &Bound<'_, PyAny>, delta: i64, default: Option<i64>, ttl: Ttl) -> PyResult<i64> {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?;
         let options = WriteOptions {
             key_form: bytes.form,
-            expires_at_ms: self.expires_at(key.py(), Ttl::Unset)?,
+            expires_at_ms: self.expires_at(key.py(), ttl)?,
             ..WriteOptions::default()
         };
         let sum = self.write(key.py(), 0, |map, timeout_ns| {

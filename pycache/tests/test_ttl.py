@@ -193,3 +193,45 @@ def test_a_large_value_keeps_its_new_ttl(cache: Cache) -> None:
     assert cache.touch("k", 60)
     assert 59 < (cache.ttl("k") or 0) <= 60 + TICK
     assert cache["k"] == bytes(500_000)
+
+
+def test_incr_gives_a_new_key_its_ttl(cache: Cache) -> None:
+    assert cache.incr("n", default=0, ttl=50) == 1
+    assert 49 < (cache.ttl("n") or 0) <= 50 + TICK
+    assert cache.incr("n", ttl=500) == 2
+    assert 49 < (cache.ttl("n") or 0) <= 50 + TICK
+    assert cache.decr("m", default=0, ttl=datetime.timedelta(seconds=50)) == -1
+    assert 49 < (cache.ttl("m") or 0) <= 50 + TICK
+
+
+@pytest.mark.parametrize("zone", [None, datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=5))])
+def test_expire_at_takes_moments_of_any_zone(cache: Cache, zone: datetime.timezone | None) -> None:
+    cache["k"] = 1
+    assert cache.expire_at("k", datetime.datetime.now(zone) + datetime.timedelta(seconds=60))
+    assert 58 < (cache.ttl("k") or 0) <= 60 + TICK
+    assert not cache.expire_at("missing", datetime.datetime.now(zone))
+
+
+def test_expire_at_takes_seconds_since_1970(cache: Cache) -> None:
+    cache["k"] = 1
+    assert cache.expire_at("k", time.time() + 60)
+    assert 58 < (cache.ttl("k") or 0) <= 60 + TICK
+    assert cache.expire_at("k", int(time.time()) - 1)
+    assert "k" not in cache
+
+
+@pytest.mark.parametrize("moment", ["tomorrow", None, True, datetime.timedelta(seconds=5), datetime.date(2050, 1, 1)])
+def test_expire_at_refuses_what_is_no_moment(cache: Cache, moment: Any) -> None:
+    cache["k"] = 1
+    with pytest.raises(TypeError, match="moment"):
+        cache.expire_at("k", moment)
+    with pytest.raises(ValueError, match="nan"):
+        cache.expire_at("k", float("nan"))
+    assert cache.ttl("k") is None
+
+
+def test_persist_lets_a_key_live_for_ever(cache: Cache) -> None:
+    cache.set("k", 1, ttl=60)
+    assert cache.persist("k")
+    assert cache.ttl("k") is None
+    assert not cache.persist("missing")

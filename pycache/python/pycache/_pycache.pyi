@@ -1,7 +1,7 @@
 """Native code of the package ``pycache``; import that instead."""
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from datetime import timedelta
+from datetime import datetime, timedelta
 from os import PathLike
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Literal, Protocol, overload
@@ -207,6 +207,25 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def get(self, key: _Key, default: _Value) -> _Value: ...
     @overload
     def get(self, key: _Key, default: _Default) -> _Value | _Default: ...
+    @overload
+    def peek(self, key: _Key, default: None = None) -> _Value | None:
+        """As ``get``, without counting as a use of the key."""
+
+    @overload
+    def peek(self, key: _Key, default: _Value) -> _Value: ...
+    @overload
+    def peek(self, key: _Key, default: _Default) -> _Value | _Default: ...
+    @overload
+    def gets(self, key: _Key, default: None = None) -> tuple[_Value | None, int | None]:
+        """The value and a token for ``cas``; ``default`` and None if there is none."""
+
+    @overload
+    def gets(self, key: _Key, default: _Value) -> tuple[_Value, int | None]: ...
+    @overload
+    def gets(self, key: _Key, default: _Default) -> tuple[_Value | _Default, int | None]: ...
+    def cas(self, key: _Key, value: _Value, token: int | None, ttl: float | timedelta | None = ...) -> bool:
+        """Stores ``value`` if ``key`` is as ``gets`` found it; True if it was stored."""
+
     def set(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> None:
         """Stores ``value``; ttl unset: the cache's default, None: for ever, <= 0: expired already."""
 
@@ -234,10 +253,20 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def ttl(self, key: _Key) -> float | None:
         """Seconds that ``key`` still has, None if it never expires; KeyError if it is not there."""
 
-    def incr(self, key: _Key, delta: int = 1, default: int | None = None) -> int:
+    def expire_at(self, key: _Key, moment: float | datetime) -> bool:
+        """Makes ``key`` live until ``moment``; False if it is not there."""
+
+    def persist(self, key: _Key) -> bool:
+        """Lets ``key`` live for ever; False if it is not there."""
+
+    def incr(
+        self, key: _Key, delta: int = 1, default: int | None = None, ttl: float | timedelta | None = ...
+    ) -> int:
         """Adds ``delta`` (1) in one step; a missing key is a KeyError, or counts as ``default``."""
 
-    def decr(self, key: _Key, delta: int = 1, default: int | None = None) -> int:
+    def decr(
+        self, key: _Key, delta: int = 1, default: int | None = None, ttl: float | timedelta | None = ...
+    ) -> int:
         """Subtracts ``delta`` (1) in one step; otherwise as ``incr``."""
 
     def get_many(self, keys: Iterable[_Key]) -> dict[_Key, _Value]:
@@ -249,6 +278,12 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         ttl: float | timedelta | None = ...,
     ) -> list[_Key]:
         """Stores every pair; a list of the keys that failed."""
+
+    def scan(self, prefix: str | bytes | None = None) -> Iterator[_Key]:
+        """An iterator over the keys that begin with ``prefix``."""
+
+    def delete_prefix(self, prefix: str | bytes) -> int:
+        """Removes the keys that begin with ``prefix``; how many there were."""
 
     def delete_many(self, keys: Iterable[_Key]) -> int:
         """Removes every key; how many were there."""
