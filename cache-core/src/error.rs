@@ -227,6 +227,8 @@ pub enum Error {
         /// The serializer that wrote it.
         found: &'static str,
     },
+    /// The value is neither bytes nor text, or is text and what is appended is not.
+    NotAppendable,
 }
 
 /// One row of the table: how an [`Error`] is rendered outside Rust.
@@ -306,6 +308,7 @@ table! {
     NestedTooDeep = 35, "nested_too_deep", "NestedTooDeep", "ValueError";
     BadEncoding = 36, "bad_encoding", "BadEncoding", "ValueError";
     WrongSerializer = 37, "wrong_serializer", "WrongSerializer", "ValueError";
+    NotAppendable = 38, "not_appendable", "NotAppendable", "TypeError";
 }
 
 impl fmt::Display for Error {
@@ -431,6 +434,10 @@ impl fmt::Display for Error {
             Error::WrongSerializer { found } => write!(
                 f,
                 "the value was written with serializer={found:?}, which this handle does not use; open the cache with it, but only if you trust every writer"
+            ),
+            Error::NotAppendable => write!(
+                f,
+                "only bytes and text can be appended to, and only UTF-8 to text; read the value, change it and store it with `cas`"
             ),
         }
     }

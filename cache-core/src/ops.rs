@@ -251,20 +251,33 @@ impl<H: Host> Map<H> {
     }
 
     /// Appends `tail` to the value under `key`; its kind, flags and expiry stay, but that
-    /// an integer becomes its decimal text first. Returns the new length, `None` if the
-    /// key is not there.
+    /// an integer becomes its decimal text first. A missing key starts as `initial` with the
+    /// kind and expiry of `options`, or gives `None`. Returns the new length.
     ///
     /// # Errors
-    /// As [`Map::set`].
-    pub fn append(&self, key: &[u8], tail: &[u8], options: &WriteOptions) -> Result<Option<usize>> {
+    /// As [`Map::set`]; `NotAppendable` with nothing changed.
+    pub fn append(
+        &self,
+        key: &[u8],
+        tail: &[u8],
+        initial: Option<&[u8]>,
+        options: &WriteOptions,
+    ) -> Result<Option<usize>> {
         self.owner.ok_or(Error::ReadOnly)?;
         let mut old = Vec::new();
         for _ in 0..RACES_MAX {
-            let Some(meta) = self.peek_quietly(key, &mut old)? else { return Ok(None) };
+            let Some(meta) = self.peek_quietly(key, &mut old)? else {
+                let Some(initial) = initial else { return Ok(None) };
+                let value = [initial, tail].concat();
+                if self.is_past(options) || self.add(key, &value, options)?.is_some() {
+                    return Ok(Some(value.len()));
+                }
+                continue;
+            };
             let mut options = keeping(&meta, options);
+            options.kind = kind_appended(meta.kind, tail)?;
             if meta.kind == kind::INT {
                 old = integer(&meta, &old)?.to_string().into_bytes();
-                options.kind = kind::STR;
             }
             let done = self.put(key, &[&old, tail], &options, |there| match there {
                 Some(found) if found.meta.version == meta.version => Decision::Put(()),
@@ -389,6 +402,15 @@ fn keeping(meta: &Meta, options: &WriteOptions) -> WriteOptions {
         expires_at_ms: meta.expires_at_ms,
         client_flags: meta.client_flags,
         ..*options
+    }
+}
+
+/// What a value of this kind is when `tail` was appended to it: text stays text.
+fn kind_appended(kind: u8, tail: &[u8]) -> Result<u8> {
+    match kind {
+        kind::BYTES | kind::BYTEARRAY => Ok(kind),
+        kind::STR | kind::INT if std::str::from_utf8(tail).is_ok() => Ok(kind::STR),
+        _ => Err(Error::NotAppendable),
     }
 }
 

@@ -309,7 +309,7 @@ impl Cache {
 
     /// Appends to the value of `key` and returns its new length; `None` if it is missing.
     pub fn append(&self, key: &[u8], bytes: &[u8]) -> Result<Option<usize>> {
-        self.writer()?.append(key, bytes, &self.options())
+        self.writer()?.append(key, bytes, None, &self.options())
     }
 
     /// Lets `key` expire after `ttl`, or never (`None`); false if it is missing.

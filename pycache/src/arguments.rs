@@ -4,13 +4,13 @@
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cache_shm::Error;
+use cache_shm::{Error, kind};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
 
-use crate::{errors, value};
+use crate::{errors, key, value};
 
 /// An optional argument for which None is a value like any other.
 pub(crate) enum Given<'py> {
@@ -173,6 +173,17 @@ pub(crate) fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
 /// The same, or None.
 pub(crate) fn optional_integer(object: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     if object.is_none() { Ok(None) } else { integer(object).map(Some) }
+}
+
+/// Kind and bytes of a str or bytes.
+pub(crate) fn text_or_bytes<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<(u8, &'a [u8])> {
+    if let Ok(text) = object.cast_exact::<PyString>() {
+        return Ok((kind::STR, key::text_bytes(text)?));
+    }
+    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+        return Ok((kind::BYTES, bytes.as_bytes()));
+    }
+    Err(errors::unsupported(object, "a str or bytes is needed"))
 }
 
 /// A token that `gets` gave: a version, or None for a key that was not there.

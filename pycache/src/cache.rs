@@ -228,6 +228,29 @@ impl Cache {
         self.add_number(key, delta, default, ttl)
     }
 
+    /// Appends `tail`, a str or bytes, to the text or bytes under `key`, in one step; the length in
+    /// bytes of what is there then.
+    ///
+    /// A missing key is a KeyError, unless `default` is given: then default + tail is stored, and
+    /// kept for `ttl`. The time to live of an existing key stays, and so does its type: only
+    /// UTF-8 is appended to a str, and an int becomes its decimal text first. Anything else
+    /// raises NotAppendable and is left as it is.
+    ///
+    /// >>> cache.append("log", "one,", default="")
+    /// 4
+    /// >>> cache.append("log", "two,"), cache["log"]
+    /// (8, 'one,two,')
+    #[pyo3(signature = (key, tail, default=None, ttl=Ttl::Unset))]
+    fn append(
+        &self,
+        key: &Bound<'_, PyAny>,
+        tail: &Bound<'_, PyAny>,
+        default: Option<&Bound<'_, PyAny>>,
+        ttl: Ttl,
+    ) -> PyResult<usize> {
+        self.append_bytes(key, tail, default, ttl)?.ok_or_else(|| key::missing(key))
+    }
+
     /// The values of those of `keys` that are there, as a dict.
     ///
     /// >>> cache.set_many({"a": 1, "b": 2})

@@ -124,7 +124,7 @@ fn wrong_length(py: Python<'_>, bytes: usize) -> PyErr {
 }
 
 /// The UTF-8 bytes of a str; a str that is not ASCII keeps them, so that it is encoded once.
-fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
+pub(crate) fn text_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
     let mut count: ffi::Py_ssize_t = 0;
     // SAFETY: Y1, Y3: a str. Y2: the bytes belong to it and never change.
     unsafe {

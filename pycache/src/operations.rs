@@ -5,12 +5,12 @@
 
 use std::mem::MaybeUninit;
 
-use cache_shm::{Error, Meta, NEVER, WriteOptions};
+use cache_shm::{Error, Meta, NEVER, WriteOptions, kind};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::arguments::Ttl;
+use crate::arguments::{self, Ttl};
 use crate::cache::Cache;
 use crate::errors;
 use crate::key::{self, Key, Scratch};
@@ -191,6 +191,31 @@ impl Cache {
             map.incr(bytes.bytes, delta, default, &WriteOptions { timeout_ns, ..options })
         })?;
         sum.ok_or_else(|| key::missing(key))
+    }
+
+    /// Appends `tail`; `default` stands for the value of a missing key, which gets `ttl`.
+    pub fn append_bytes(
+        &self,
+        key: &Bound<'_, PyAny>,
+        tail: &Bound<'_, PyAny>,
+        default: Option<&Bound<'_, PyAny>>,
+        ttl: Ttl,
+    ) -> PyResult<Option<usize>> {
+        let mut scratch = Scratch::new();
+        let key = Key::of(key, &mut scratch)?;
+        let py = tail.py();
+        let (_, tail) = arguments::text_or_bytes(tail)?;
+        let default = default.map(arguments::text_or_bytes).transpose()?;
+        let options = WriteOptions {
+            kind: default.map_or(kind::BYTES, |(kind, _)| kind),
+            key_form: key.form,
+            expires_at_ms: self.expires_at(py, ttl)?,
+            ..WriteOptions::default()
+        };
+        let default = default.map(|(_, bytes)| bytes);
+        self.write(py, tail.len(), |map, timeout_ns| {
+            map.append(key.bytes, tail, default, &WriteOptions { timeout_ns, ..options })
+        })
     }
 
     /// Stores many; the index of each that failed, with its error.

@@ -312,7 +312,7 @@ def test_wrong_calls_are_type_errors(cache: Cache) -> None:
         lambda: cache.set("a", 1, value=2),  # type: ignore[misc]
         lambda: cache.get_many(5),  # type: ignore[arg-type]
         lambda: cache.delete_many(None),  # type: ignore[arg-type]
-        lambda: cache.incr("a", 1, 2, 3),  # type: ignore[call-arg]
+        lambda: cache.incr("a", 1, 2, 3, 4),  # type: ignore[call-arg]
     ):
         with pytest.raises(TypeError):
             call()

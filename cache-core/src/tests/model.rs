@@ -180,17 +180,28 @@ fn run(mode: Mode, ops: Vec<Op>) -> std::result::Result<(), TestCaseError> {
             }
             Op::Append { key, length } => {
                 let (key, tail) = (key_of(key), bytes(step as u64, length.into()));
-                let got = map.append(&key, &tail, &plain).unwrap();
-                let expected = model.get(&key).cloned().map(|mut entry| {
+                let initial = (step % 2 == 0).then_some(&b"first"[..]);
+                let got = map.append(&key, &tail, initial, &plain);
+                let there = model.get(&key).cloned();
+                let first =
+                    initial.map(|initial| Entry { value: initial.to_vec(), kind: plain.kind, expires_at_ms: NEVER });
+                let expected = there.or(first).map(|mut entry| {
                     if entry.kind == kind::INT {
                         let number = i64::from_le_bytes(entry.value.try_into().unwrap());
                         (entry.value, entry.kind) = (number.to_string().into_bytes(), kind::STR);
                     }
+                    let fits = match entry.kind {
+                        kind::BYTES | kind::BYTEARRAY => true,
+                        kind::STR => std::str::from_utf8(&tail).is_ok(),
+                        _ => false,
+                    };
                     entry.value.extend_from_slice(&tail);
-                    entry
+                    if fits { Ok(entry) } else { Err(Error::NotAppendable) }
                 });
-                prop_assert_eq!(got, expected.as_ref().map(|entry| entry.value.len()));
-                if let Some(entry) = expected {
+                let expected = expected.transpose();
+                let length = expected.as_ref().map(|entry| entry.as_ref().map(|entry| entry.value.len()));
+                prop_assert_eq!(got, length.map_err(Clone::clone));
+                if let Ok(Some(entry)) = expected {
                     model.entries.insert(key, entry);
                 }
             }

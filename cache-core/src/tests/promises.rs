@@ -4,7 +4,7 @@ use super::Random;
 use crate::deadline::Deadline;
 use crate::layout::block;
 use crate::testing::{Bench, TestHost};
-use crate::{Error, Map, Mode, NEVER, WriteOptions};
+use crate::{Error, Map, Mode, NEVER, WriteOptions, kind};
 
 type TestMap<'h> = Map<&'h TestHost>;
 
@@ -337,6 +337,13 @@ fn bad_keys_and_values_are_named_and_harm_nothing() {
     assert_eq!(map.incr(b"n", 1, None, &options), Err(Error::Overflow));
     assert_eq!(get(&map, b"n").as_deref(), Some(&b"9223372036854775807"[..]));
     assert_eq!(map.incr(b"n", -7, None, &options), Ok(Some(9_223_372_036_854_775_800)));
+    for (kind, value, tail) in
+        [(kind::STR, &b"text"[..], &b"\xff"[..]), (kind::FLOAT, &[0; 8], b"a"), (kind::TAGGED, b"\x80", b"a")]
+    {
+        map.set(b"f", value, &WriteOptions { kind, ..options }).unwrap();
+        assert_eq!(map.append(b"f", tail, None, &options), Err(Error::NotAppendable));
+        assert_eq!(get(&map, b"f").as_deref(), Some(value));
+    }
     assert_eq!(get(&map, b"key").as_deref(), Some(&b"value"[..]));
 }
 

@@ -37,6 +37,7 @@ __all__ = [
     "InvalidSize",
     "NestedTooDeep",
     "NoSpace",
+    "NotAppendable",
     "NotInteger",
     "NotRegion",
     "ParticipantsFull",
@@ -78,6 +79,9 @@ class ValueTooLarge(CacheError, ValueError):
 
 class NotInteger(CacheError, TypeError):
     """``incr`` on a value that is neither an integer nor canonical decimal text."""
+
+class NotAppendable(CacheError, TypeError):
+    """``append`` to a value that is neither bytes nor text, or of bytes that are not UTF-8 to text."""
 
 class IntegerOverflow(CacheError, OverflowError):
     """The result of ``incr`` does not fit 64 bits with sign; nothing was changed."""
@@ -278,6 +282,15 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         ttl: float | timedelta | None = ...,
     ) -> list[_Key]:
         """Stores every pair; a list of the keys that failed."""
+
+    def append(
+        self,
+        key: _Key,
+        tail: str | bytes,
+        default: str | bytes | None = None,
+        ttl: float | timedelta | None = ...,
+    ) -> int:
+        """Appends in one step; the new length in bytes. A missing key is a KeyError, or starts as ``default``."""
 
     def scan(self, prefix: str | bytes | None = None) -> Iterator[_Key]:
         """An iterator over the keys that begin with ``prefix``."""
