@@ -76,6 +76,17 @@ def test_importing_loads_neither_the_server_nor_what_is_seldom_used() -> None:
     assert "cache-shm" not in maps
 
 
+def test_the_wheel_depends_on_nothing() -> None:
+    required = importlib.metadata.requires("pycache-shm") or []
+    assert required and all("extra ==" in line for line in required)
+
+
+def test_importing_the_adapters_imports_no_framework() -> None:
+    done = python("-c", "import sys, pycache.adapters; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    assert not set(FRAMEWORKS) & set(done.stdout.split())
+
+
 def test_the_package_says_its_version_and_is_typed() -> None:
     assert importlib.metadata.version("pycache-shm") == pycache.__version__
     assert (PACKAGE / "py.typed").exists() and (PACKAGE / "_pycache.pyi").exists()
@@ -120,6 +131,9 @@ def test_what_the_command_writes_python_reads(directory: str) -> None:
 # --- types --------------------------------------------------------------------------------------
 
 needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+FRAMEWORKS = ["aiocache", "cachelib", "django", "dogpile", "flask_caching", "limits", "requests_cache"]
+MISSING = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is None]
+needs_frameworks = pytest.mark.skipif(bool(MISSING), reason=f"not installed, but imported by adapters: {', '.join(MISSING)}")
 
 PROGRAM = '''
 from datetime import timedelta
@@ -183,12 +197,14 @@ def test_a_typed_program_passes_and_a_wrong_one_does_not(tmp_path: Path) -> None
 
 
 @needs_mypy
+@needs_frameworks
 def test_the_stubs_say_what_the_module_has(tmp_path: Path) -> None:
     done = mypy("mypy.stubtest", "pycache", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_mypy
+@needs_frameworks
 def test_the_python_sources_are_strictly_typed(tmp_path: Path) -> None:
     sources = Path(__file__).parents[1] / "python" / "pycache"
     done = mypy("mypy", "--strict", sources, cwd=tmp_path)
