@@ -11,3 +11,5 @@
 //!   to, may be filled through its bytes; nobody reads it before it is whole.
 //! - **Y5, owned.** A function that returns a new reference gives it to us: it is put into
 //!   a `Bound` or given back exactly once. A null result is an error that is set.
+//! - **Y6, lent.** The bytes behind a `Py_buffer` stay where they are from the call that
+//!   filled it in until it is released: it holds a reference to the object that lends them.

@@ -220,6 +220,12 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     @overload
     def peek(self, key: _Key, default: _Default) -> _Value | _Default: ...
     @overload
+    def view(self, key: _Key, default: None = None) -> memoryview | None:
+        """The bytes under ``key`` where they lie, read-only and without a copy."""
+
+    @overload
+    def view(self, key: _Key, default: _Default) -> memoryview | _Default: ...
+    @overload
     def gets(self, key: _Key, default: None = None) -> tuple[_Value | None, int | None]:
         """The value and a token for ``cas``; ``default`` and None if there is none."""
 

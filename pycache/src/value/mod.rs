@@ -42,6 +42,22 @@ pub(crate) enum Serializer {
     Pickle,
 }
 
+/// The Python type of values of `kind`, for messages.
+pub(crate) fn type_name(kind: u8) -> &'static str {
+    match kind {
+        kind::BYTES => "bytes",
+        kind::INT => "int",
+        kind::STR => "str",
+        kind::FLOAT => "float",
+        kind::NONE => "None",
+        kind::FALSE | kind::TRUE => "bool",
+        kind::BYTEARRAY => "bytearray",
+        kind::TAGGED => "list, dict or other structure",
+        kind::PICKLE => "pickled object",
+        _ => "an unknown kind",
+    }
+}
+
 /// Types of the standard library, imported when first met.
 pub(crate) struct Types {
     pub decimal: Py<PyType>,
