@@ -31,6 +31,8 @@ pub mod kind {
     pub const TAGGED: u8 = 7;
     /// Mutable bytes (Python's bytearray).
     pub const BYTEARRAY: u8 = 8;
+    /// An array of numbers: the bytes of a `.npy` file.
+    pub const ARRAY: u8 = 9;
     /// A Python pickle, read only by those who ask for it.
     pub const PICKLE: u8 = 16;
     /// Not a value: bytes that a lane skipped. Never in the index.

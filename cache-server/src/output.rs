@@ -143,6 +143,7 @@ pub fn kind_word(number: u8) -> String {
         kind::FALSE | kind::TRUE => "bool",
         kind::TAGGED => "tagged",
         kind::BYTEARRAY => "bytearray",
+        kind::ARRAY => "array",
         kind::PICKLE => "pickle",
         other => return format!("kind-{other}"),
     };

@@ -6,14 +6,15 @@
 use std::mem::MaybeUninit;
 
 use cache_shm::{Error, Meta, NEVER, WriteOptions, kind};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use pyo3::{ffi, intern};
 
 use crate::arguments::{self, Ttl};
 use crate::cache::Cache;
 use crate::errors;
 use crate::key::{self, Key, Scratch};
+use crate::pinned;
 use crate::value::{self, Payload, Receiver};
 use crate::wait::{self, DETACH_BYTES};
 
@@ -78,6 +79,11 @@ impl Cache {
             Err(error) => return Err(errors::exception(py, &error)),
         };
         let kind = view.meta().kind;
+        if kind == cache_shm::kind::ARRAY {
+            // NumPy copies the items, and lets other threads run meanwhile.
+            let array = value::buffers::over(pinned::lend(py, view)?.as_any())?;
+            return array.call_method0(intern!(py, "copy")).map(Some);
+        }
         let bytes: &[u8] = &view;
         // SAFETY: Y1, Y4, Y5: a new bytes object of so many bytes that are not yet written.
         let object = unsafe {
@@ -133,14 +139,23 @@ impl Cache {
     {
         let mut scratch = Scratch::new();
         let key = Key::of(key, &mut scratch)?;
-        let (kind, payload) = self.encode(value)?;
-        let bytes = payload.bytes();
+        let (kind, mut payload) = self.encode(value)?;
         let options = WriteOptions {
             kind,
             key_form: key.form,
             expires_at_ms: self.expires_at(value.py(), ttl)?,
             ..WriteOptions::default()
         };
+        if let Payload::Lent(lent) = &payload {
+            // Its owner may change it as soon as others run: one attempt while nobody does,
+            // and then with a copy, however large.
+            let options = WriteOptions { timeout_ns: 0, ..options };
+            match self.handle.writer().and_then(|map| operation(map, key.bytes, lent.bytes(), &options)) {
+                Err(Error::Busy { .. }) => payload = payload.own(),
+                outcome => return outcome.map_err(Self::raise(value.py())),
+            }
+        }
+        let bytes = payload.bytes();
         self.write(value.py(), bytes.len(), |map, timeout_ns| {
             operation(map, key.bytes, bytes, &WriteOptions { timeout_ns, ..options })
         })
@@ -232,6 +247,7 @@ impl Cache {
         for ((key, value), scratch) in items.iter().zip(&mut scratches) {
             let key = Key::of(key, scratch)?;
             let (kind, payload) = self.encode(value)?;
+            let payload = payload.own();
             total += payload.bytes().len();
             encoded.push((key, kind, payload));
         }

@@ -100,4 +100,30 @@ impl Cache {
             other => Err(Cache::not_lent(py, other, WANTED)),
         }
     }
+
+    /// The NumPy array under `key` where it lies, read-only, with its dtype and shape; `default`
+    /// when there is none. Nothing is copied, whatever the size.
+    ///
+    /// The array stays as it is for as long as it is used, under the terms of ``view``. `get`
+    /// gives a copy that may be changed. For other bytes: ``numpy.frombuffer(cache.view(key))``.
+    ///
+    /// Raises:
+    ///     UnsupportedType: The value is no array.
+    ///
+    /// >>> cache.array("nothing", default="no array")
+    /// 'no array'
+    #[pyo3(signature = (key, default=None))]
+    fn array<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        const WANTED: &str = "array shows what was stored as a NumPy array; use view for other bytes";
+        let py = key.py();
+        let Some(pinned) = self.pin(key)? else { return Ok(default) };
+        match pinned.meta().kind {
+            kind::ARRAY => value::buffers::over(lend(py, pinned)?.as_any()).map(Some),
+            other => Err(Cache::not_lent(py, other, WANTED)),
+        }
+    }
 }

@@ -196,7 +196,7 @@ def test_damaged_encodings_never_do_worse_than_an_error() -> None:
         (STR, b"\xff", "not UTF-8"),
         (STR, b"\xed\xa0\x80", "not UTF-8"),
         (NONE, b"x", "none belong"),
-        (9, b"", "unknown kind"),
+        (10, b"", "unknown kind"),
         (255, b"", "unknown kind"),
         (TAGGED, b"", "too early"),
         (TAGGED, b"\x9f\xff", "indefinite"),
@@ -282,7 +282,6 @@ REFUSED: list[Any] = [
     Moment(2026, 1, 1),
     1j,
     range(3),
-    memoryview(b"x"),
     Anything(),
 ]
 
@@ -391,7 +390,7 @@ def test_pickle_is_never_read_unless_asked_for(directory: str) -> None:
         assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("value", [value for value in REFUSED if not isinstance(value, memoryview)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", REFUSED, ids=lambda value: type(value).__name__)
 def test_pickle_keeps_what_the_safe_types_cannot(directory: str, value: Any) -> None:
     cache = Cache("p", size="2MB", dir=directory, serializer="pickle")
     for stored in (value, [value], {"a": value}):

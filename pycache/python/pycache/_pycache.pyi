@@ -225,6 +225,9 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
 
     @overload
     def view(self, key: _Key, default: _Default) -> memoryview | _Default: ...
+    def array(self, key: _Key, default: Any = None) -> Any:
+        """The NumPy array under ``key`` where it lies, read-only and without a copy."""
+
     @overload
     def gets(self, key: _Key, default: None = None) -> tuple[_Value | None, int | None]:
         """The value and a token for ``cas``; ``default`` and None if there is none."""

@@ -5,8 +5,9 @@
 //! without knowing Python. Everything else is one CBOR item. `docs/value-encoding.md` is
 //! the specification.
 //!
-//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`receive`].
+//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`buffers`], [`receive`].
 
+pub(crate) mod buffers;
 mod cbor;
 mod decode;
 mod encode;
@@ -25,6 +26,7 @@ pub(crate) use encode::{Encoder, ascii, small_int};
 pub(crate) use receive::Receiver;
 
 use crate::errors;
+use buffers::Lent;
 use decode::{Failure, text};
 use encode::{Utf8, utf8};
 
@@ -53,6 +55,7 @@ pub(crate) fn type_name(kind: u8) -> &'static str {
         kind::FALSE | kind::TRUE => "bool",
         kind::BYTEARRAY => "bytearray",
         kind::TAGGED => "list, dict or other structure",
+        kind::ARRAY => "numpy.ndarray",
         kind::PICKLE => "pickled object",
         _ => "an unknown kind",
     }
@@ -93,9 +96,19 @@ pub(crate) enum Payload<'a, 'py> {
     Owned(Vec<u8>),
     /// A bytes object made for this call.
     Object(Bound<'py, PyBytes>),
+    /// Bytes that another object lends: they are read while attached, and not for long.
+    Lent(Lent<'py>),
 }
 
 impl Payload<'_, '_> {
+    /// A copy of bytes that are lent; everything else as it is.
+    pub fn own(self) -> Self {
+        match self {
+            Payload::Lent(lent) => Payload::Owned(lent.bytes().to_vec()),
+            own => own,
+        }
+    }
+
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -103,6 +116,7 @@ impl Payload<'_, '_> {
             Payload::Number(bytes) => bytes,
             Payload::Owned(bytes) => bytes,
             Payload::Object(object) => object.as_bytes(),
+            Payload::Lent(lent) => lent.bytes(),
         }
     }
 }
@@ -153,6 +167,15 @@ fn encode_other<'a, 'py>(
     if let Ok(bytes) = object.cast_exact::<PyByteArray>() {
         // A copy: another thread may resize a bytearray while this one waits.
         return Ok((kind::BYTEARRAY, Payload::Owned(bytes.to_vec())));
+    }
+    // SAFETY: Y1, Y2: only looks at the type.
+    if unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) } != 0 {
+        match buffers::encode(object, serializer, bytes_max) {
+            Ok(None) => {}
+            Ok(Some(encoded)) => return Ok(encoded),
+            Err(error) if serializer == Serializer::Pickle && pickle_may_help(object.py(), &error) => {}
+            Err(error) => return Err(error),
+        }
     }
     let mut encoder = Encoder::new(bytes_max);
     match encoder.put(object, 0) {
@@ -218,6 +241,7 @@ pub(crate) fn decode<'py>(
             Err((Failure::Bytes(reason), offset)) => Err(bad(offset, reason)),
             Err((Failure::Python(error), _)) => Err(error),
         },
+        kind::ARRAY => buffers::decode(py, bytes),
         kind::PICKLE if serializer == Serializer::Pickle => unpickle(PyBytes::new(py, bytes).as_any()),
         kind::PICKLE => Err(errors::exception(py, &Error::WrongSerializer { found: "pickle" })),
         _ => Err(bad(0, "an unknown kind")),
