@@ -4,8 +4,8 @@
 //! become Python objects. Nothing here decides what is stored, kept or found.
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
-//! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`
-//! and `fastcall` what users call, `open` and `arguments` what they may say,
+//! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
+//! `reserve` and `fastcall` what users call, `open` and `arguments` what they may say,
 //! `iterate` and `errors` what they get back. The rules that unsafe code cites are in
 //! `safety`.
 
@@ -19,6 +19,7 @@ mod lifetimes;
 mod open;
 mod operations;
 mod pinned;
+mod reserve;
 mod safety;
 mod value;
 mod versioned;

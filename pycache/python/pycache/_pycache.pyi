@@ -8,6 +8,8 @@ from typing import Any, Generic, Literal, Protocol, overload
 
 from typing_extensions import Self, TypeVar, disjoint_base
 
+from ._views import Reservation
+
 _Key = TypeVar("_Key", default=Any)
 _Value = TypeVar("_Value", default=Any)
 _Default = TypeVar("_Default")
@@ -225,6 +227,9 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
 
     @overload
     def view(self, key: _Key, default: _Default) -> memoryview | _Default: ...
+    def reserve(self, key: _Key, nbytes: int, ttl: float | timedelta | None = ...) -> Reservation:
+        """A private buffer that is stored under ``key`` when it is committed."""
+
     def array(self, key: _Key, default: Any = None) -> Any:
         """The NumPy array under ``key`` where it lies, read-only and without a copy."""
 

@@ -1,0 +1,54 @@
+//! The method of `Cache` that begins a value in the making; `pycache._views` does the rest.
+
+use cache_shm::Error;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::arguments::{Given, Ttl};
+use crate::cache::Cache;
+use crate::errors;
+use crate::key::{Key, Scratch};
+
+#[pymethods]
+impl Cache {
+    /// A buffer of `nbytes` zeros to be filled and stored under `key`, as bytes, in one step.
+    ///
+    /// Used in a ``with`` statement, which gives the writable memoryview: it is stored at the end
+    /// of the block, or dropped if the block raises. Otherwise fill ``buffer`` and call
+    /// ``commit()`` or ``discard()``. The buffer is private memory of this process, not a place in
+    /// the region, so that nothing is held up or lost however long it takes, and is copied once.
+    ///
+    /// Raises:
+    ///     ValueTooLarge: A value of that size does not fit the region.
+    ///
+    /// >>> with cache.reserve("greeting", 5, ttl=60) as buffer:
+    /// ...     buffer[:] = b"hello"
+    /// >>> cache["greeting"]
+    /// b'hello'
+    #[pyo3(signature = (key, nbytes, ttl=Given::Unset))]
+    fn reserve<'py>(
+        this: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        nbytes: usize,
+        ttl: Given<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, cache) = (this.py(), this.get());
+        // What can be told to fail is refused before it is filled.
+        let mut scratch = Scratch::new();
+        Key::of(key, &mut scratch)?;
+        cache.handle().writer().map_err(Self::raise(py))?;
+        if cache.options.read_only {
+            return Err(errors::exception(py, &Error::ReadOnly));
+        }
+        let (bytes, bytes_max) = (nbytes as u64, cache.value_bytes_max);
+        if bytes > bytes_max {
+            return Err(errors::exception(py, &Error::ValueTooLarge { bytes, bytes_max }));
+        }
+        let mut arguments = vec![this.clone().into_any(), key.clone(), nbytes.into_pyobject(py)?.into_any()];
+        if let Given::Value(ttl) = ttl {
+            Ttl::of(&ttl)?;
+            arguments.push(ttl);
+        }
+        py.import("pycache._views")?.getattr("Reservation")?.call1(PyTuple::new(py, arguments)?)
+    }
+}
