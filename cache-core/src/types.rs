@@ -35,6 +35,16 @@ pub mod kind {
     pub const ARRAY: u8 = 9;
     /// A Python pickle, read only by those who ask for it.
     pub const PICKLE: u8 = 16;
+    /// JSON, UTF-8.
+    pub const JSON: u8 = 17;
+    /// One object of MessagePack.
+    pub const MSGPACK: u8 = 18;
+    /// What a serializer of the user's made, behind its name.
+    pub const NAMED: u8 = 19;
+    /// A compressed value of another kind.
+    pub const COMPRESSED: u8 = 24;
+    /// A signed value of another kind.
+    pub const SIGNED: u8 = 25;
     /// Not a value: bytes that a lane skipped. Never in the index.
     pub const FILLER: u8 = 255;
 }

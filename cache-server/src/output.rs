@@ -145,6 +145,11 @@ pub fn kind_word(number: u8) -> String {
         kind::BYTEARRAY => "bytearray",
         kind::ARRAY => "array",
         kind::PICKLE => "pickle",
+        kind::JSON => "json",
+        kind::MSGPACK => "msgpack",
+        kind::NAMED => "named",
+        kind::COMPRESSED => "compressed",
+        kind::SIGNED => "signed",
         other => return format!("kind-{other}"),
     };
     word.to_owned()

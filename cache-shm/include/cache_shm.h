@@ -218,6 +218,16 @@
 #define CSHM_WRONG_SERIALIZER 37
 
 /*
+ The value cannot be appended to.
+ */
+#define CSHM_NOT_APPENDABLE 38
+
+/*
+ The stored value is not signed as it should be.
+ */
+#define CSHM_BAD_SIGNATURE 41
+
+/*
  Attach only: CSHM_MISSING if there is no region.
  */
 #define CSHM_OPEN_EXISTING 1

@@ -20,6 +20,7 @@ use crate::errors;
 use crate::iterate::{CacheIterator, What};
 use crate::key::{self, Key, Scratch};
 use crate::open::{self, Identity, Options};
+use crate::value::coder::{Coder, Wanted};
 
 /// A cache in shared memory, the same one in every process that opens its name.
 ///
@@ -44,7 +45,11 @@ use crate::open::{self, Identity, Options};
 ///     dir: Directory of the region's file, instead of ``CACHE_SHM_DIR`` or the default.
 ///     prealloc: Claim all memory at creation, in huge pages where the kernel has them: slower
 ///         to create, faster to read all over.
-///     serializer: "pickle" to store any picklable object, and to trust every writer.
+///     serializer: For what has no kind of its own: "pickle" (which trusts every writer), "json",
+///         "msgpack", "msgspec", or an object with ``dumps``, ``loads`` and ``name``.
+///     compress: "zstd", "lz4" or "zlib", for values from ``compress_min`` bytes (1024) on.
+///     secret: A key of at least 16 bytes: every value is signed (HMAC-SHA256) together with its
+///         key, and a value that is not is BadSignature. Pickled handles carry it.
 ///
 /// >>> cache = Cache("docs-class", size="2MB", ttl=60, dir=directory)
 /// >>> cache["user:7"] = {"name": "Ada", "visits": 1}
@@ -76,7 +81,8 @@ impl Cache {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "a constructor with keywords, as Python has them")]
     #[pyo3(signature = (name, size=None, ttl=None, *, timeout=Given::Unset, evict=true, ephemeral=false,
-        read_only=false, on_mismatch="warn", mode=None, group=None, dir=None, prealloc=false, serializer=None))]
+        read_only=false, on_mismatch="warn", mode=None, group=None, dir=None, prealloc=false, serializer=None,
+        compress=None, compress_min=1024, secret=None))]
     fn new(
         name: &Bound<'_, PyAny>,
         size: Option<&Bound<'_, PyAny>>,
@@ -90,7 +96,10 @@ impl Cache {
         group: Option<&Bound<'_, PyAny>>,
         dir: Option<PathBuf>,
         prealloc: bool,
-        serializer: Option<&str>,
+        serializer: Option<&Bound<'_, PyAny>>,
+        compress: Option<&str>,
+        compress_min: i64,
+        secret: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Cache> {
         let py = name.py();
         let options = Options {
@@ -106,7 +115,7 @@ impl Cache {
             group: group.map(arguments::group).transpose()?,
             dir,
             prealloc,
-            serializer: open::serializer(py, serializer)?,
+            coder: Coder::new(py, &Wanted { serializer, compress, compress_min, secret })?,
         };
         let handle = options.open(py)?;
         let value_bytes_max = handle.map().map_err(Self::raise(py))?.geometry().item_bytes_max();
@@ -171,7 +180,7 @@ impl Cache {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?.bytes;
         match (self.pop_bytes(key.py(), bytes)?, default) {
-            (Some((meta, bytes)), _) => self.taken(key.py(), &meta, &bytes),
+            (Some((meta, copy)), _) => self.taken(key.py(), bytes, &meta, &copy),
             (None, Given::Value(default)) => Ok(default),
             (None, Given::Unset) => Err(key::missing(key)),
         }
@@ -190,7 +199,7 @@ impl Cache {
         let Some((meta, key, copy)) = taken else {
             return Err(PyKeyError::new_err("popitem(): the cache is empty"));
         };
-        Ok((key::object(py, &key, meta.key_form)?, self.taken(py, &meta, &copy)?))
+        Ok((key::object(py, &key, meta.key_form)?, self.taken(py, &key, &meta, &copy)?))
     }
 
     /// Adds `delta` to the integer under `key` and returns the sum, in one step.
@@ -267,9 +276,10 @@ impl Cache {
         let found = PyDict::new(py);
         let mut failure = None;
         let map = self.handle.map().map_err(Self::raise(py))?;
-        map.get_many(&bytes, &mut |index, meta, bytes| {
+        map.get_many(&bytes, &mut |index, meta, copy| {
             if failure.is_none() {
-                let outcome = self.taken(py, meta, bytes).and_then(|value| found.set_item(&objects[index], value));
+                let outcome =
+                    self.taken(py, bytes[index], meta, copy).and_then(|value| found.set_item(&objects[index], value));
                 failure = outcome.err();
             }
         })

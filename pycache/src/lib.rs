@@ -35,14 +35,14 @@ use pyo3::types::{PyBytes, PyDict};
 #[pyfunction]
 #[pyo3(signature = (value, bytes_max=u64::MAX))]
 fn encode<'py>(value: &Bound<'py, PyAny>, bytes_max: u64) -> PyResult<(u8, Bound<'py, PyBytes>)> {
-    let (kind, payload) = value::encode(value, value::Serializer::Safe, bytes_max)?;
+    let (kind, payload) = value::encode(value, &value::coder::Coder::SAFE, bytes_max)?;
     Ok((kind, PyBytes::new(value.py(), payload.bytes())))
 }
 
 /// The object that `data` of `kind` stand for. For tests and tools.
 #[pyfunction]
 fn decode<'py>(py: Python<'py>, kind: u8, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    value::decode(py, kind, data, value::Serializer::Safe)
+    value::decode(py, b"", kind, data, &value::coder::Coder::SAFE)
 }
 
 /// Destroys the region of that name, whatever state it is in, without opening it.

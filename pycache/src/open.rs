@@ -13,7 +13,7 @@ use pyo3::{PyTypeInfo, intern};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
-use crate::value::Serializer;
+use crate::value::coder::Coder;
 
 /// Which region a handle is on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     pub group: Option<u32>,
     pub dir: Option<PathBuf>,
     pub prealloc: bool,
-    pub serializer: Serializer,
+    pub coder: Coder,
 }
 
 /// The name of a region: text, or None for a private one.
@@ -91,15 +91,6 @@ pub(crate) fn on_mismatch(py: Python<'_>, text: &str) -> PyResult<bool> {
         "warn" => Ok(false),
         "error" => Ok(true),
         _ => Err(invalid(py, "on_mismatch is \"warn\" or \"error\"")),
-    }
-}
-
-/// None or "pickle".
-pub(crate) fn serializer(py: Python<'_>, text: Option<&str>) -> PyResult<Serializer> {
-    match text {
-        None => Ok(Serializer::Safe),
-        Some("pickle") => Ok(Serializer::Pickle),
-        Some(_) => Err(invalid(py, "serializer is None (safe types only) or \"pickle\"")),
     }
 }
 
@@ -179,7 +170,7 @@ impl Options {
         keywords.set_item("group", self.group)?;
         keywords.set_item("dir", dir)?;
         keywords.set_item("prealloc", self.prealloc)?;
-        keywords.set_item("serializer", (self.serializer == Serializer::Pickle).then_some("pickle"))?;
+        self.coder.reopen(&keywords)?;
         Ok(keywords)
     }
 

@@ -18,6 +18,9 @@ use crate::pinned;
 use crate::value::{self, Payload, Receiver};
 use crate::wait::{self, DETACH_BYTES};
 
+/// Bytes that a value may have before it is compressed.
+const RAW_BYTES_MAX: u64 = 1 << 30;
+
 impl Cache {
     pub fn handle(&self) -> &cache_shm::Cache {
         &self.handle
@@ -32,7 +35,7 @@ impl Cache {
     pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, DETACH_BYTES);
         match self.handle.map().and_then(|map| map.get(key, &mut receiver)) {
-            Ok(Some(_)) => receiver.finish(self.options.serializer).map(Some),
+            Ok(Some(_)) => receiver.finish(key, &self.options.coder).map(Some),
             Ok(None) => Ok(None),
             Err(error) => self.lookup_failed(py, key, receiver.too_large(), &error),
         }
@@ -54,14 +57,14 @@ impl Cache {
         let mut receiver = Receiver::new(py, usize::MAX);
         let found = self.handle.map().and_then(|map| map.get(key, &mut receiver)).map_err(Self::raise(py))?;
         let Some(meta) = found else { return Ok(None) };
-        receiver.finish(self.options.serializer).map(|value| Some((value, meta.version)))
+        receiver.finish(key, &self.options.coder).map(|value| Some((value, meta.version)))
     }
 
     /// The value under `key`, without counting as a use of it: for walks over the whole cache.
     pub fn look<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, usize::MAX);
         let found = self.handle.map().and_then(|map| map.peek(key, &mut receiver)).map_err(Self::raise(py))?;
-        found.map(|_| receiver.finish(self.options.serializer)).transpose()
+        found.map(|_| receiver.finish(key, &self.options.coder)).transpose()
     }
 
     /// As `lookup` for a value that is long to copy: other threads run meanwhile.
@@ -74,12 +77,12 @@ impl Cache {
             Err(Error::PinsFull { .. } | Error::ReadOnly) => {
                 let mut receiver = Receiver::new(py, usize::MAX);
                 let found = self.handle.get_into(key, &mut receiver).map_err(Self::raise(py))?;
-                return found.map(|_| receiver.finish(self.options.serializer)).transpose();
+                return found.map(|_| receiver.finish(key, &self.options.coder)).transpose();
             }
             Err(error) => return Err(errors::exception(py, &error)),
         };
         let kind = view.meta().kind;
-        if kind == cache_shm::kind::ARRAY {
+        if kind == cache_shm::kind::ARRAY && !self.options.coder.signs {
             // NumPy copies the items, and lets other threads run meanwhile.
             let array = value::buffers::over(pinned::lend(py, view)?.as_any())?;
             return array.call_method0(intern!(py, "copy")).map(Some);
@@ -101,15 +104,32 @@ impl Cache {
         drop(view);
         let object = object.cast_into::<PyBytes>()?;
         match kind {
-            cache_shm::kind::BYTES => Ok(Some(object.into_any())),
-            _ => value::decode(py, kind, object.as_bytes(), self.options.serializer).map(Some),
+            cache_shm::kind::BYTES if !self.options.coder.signs => Ok(Some(object.into_any())),
+            _ => value::decode(py, key, kind, object.as_bytes(), &self.options.coder).map(Some),
         }
     }
 
     /// Kind and bytes of a value, checked against what fits the region.
     #[inline]
-    pub fn encode<'a, 'py>(&self, object: &'a Bound<'py, PyAny>) -> PyResult<(u8, Payload<'a, 'py>)> {
-        value::encode(object, self.options.serializer, self.value_bytes_max)
+    pub fn encode<'a, 'py>(&self, key: &[u8], object: &'a Bound<'py, PyAny>) -> PyResult<(u8, Payload<'a, 'py>)> {
+        let coder = &self.options.coder;
+        if !coder.seals {
+            return value::encode(object, coder, self.value_bytes_max);
+        }
+        // What does not fit as it is may fit when it is compressed.
+        let bytes_max = if coder.compresses { RAW_BYTES_MAX } else { self.value_bytes_max };
+        let (kind, payload) = value::encode(object, coder, bytes_max)?;
+        coder.seal(object.py(), key, kind, payload.bytes())
+    }
+
+    /// Refuses what changes a value in place, and what lends one, where only what is signed is
+    /// to be trusted.
+    pub fn unsealed(&self, py: Python<'_>) -> PyResult<()> {
+        let reason = "a cache with secret= has no incr, decr, append, view and array: what they touch is not signed";
+        if self.options.coder.signs {
+            return Err(errors::exception(py, &Error::InvalidArgument { reason }));
+        }
+        Ok(())
     }
 
     /// The moment of expiry that `ttl` means now.
@@ -139,7 +159,7 @@ impl Cache {
     {
         let mut scratch = Scratch::new();
         let key = Key::of(key, &mut scratch)?;
-        let (kind, mut payload) = self.encode(value)?;
+        let (kind, mut payload) = self.encode(key.bytes, value)?;
         let options = WriteOptions {
             kind,
             key_form: key.form,
@@ -168,8 +188,8 @@ impl Cache {
     }
 
     /// Decodes a value that a write operation copied out.
-    pub fn taken<'py>(&self, py: Python<'py>, meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        value::decode(py, meta.kind, bytes, self.options.serializer)
+    pub fn taken<'py>(&self, py: Python<'py>, key: &[u8], meta: &Meta, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        value::decode(py, key, meta.kind, bytes, &self.options.coder)
     }
 
     /// Stores `value` unless the key is there; what is there otherwise.
@@ -183,7 +203,9 @@ impl Cache {
             let mut copy = Vec::new();
             Ok(map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)))
         })?;
-        there.map(|(meta, copy)| self.taken(value.py(), &meta, &copy)).transpose()
+        let Some((meta, copy)) = there else { return Ok(None) };
+        let mut scratch = Scratch::new();
+        self.taken(value.py(), Key::of(key, &mut scratch)?.bytes, &meta, &copy).map(Some)
     }
 
     pub fn pop_bytes(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<(Meta, Vec<u8>)>> {
@@ -195,6 +217,7 @@ impl Cache {
 
     /// Adds `delta`; `default` stands for the value of a missing key, which gets `ttl`.
     pub fn add_number(&self, key: &Bound<'_, PyAny>, delta: i64, default: Option<i64>, ttl: Ttl) -> PyResult<i64> {
+        self.unsealed(key.py())?;
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?;
         let options = WriteOptions {
@@ -219,6 +242,7 @@ impl Cache {
         let mut scratch = Scratch::new();
         let key = Key::of(key, &mut scratch)?;
         let py = tail.py();
+        self.unsealed(py)?;
         let (_, tail) = arguments::text_or_bytes(tail)?;
         let default = default.map(arguments::text_or_bytes).transpose()?;
         let options = WriteOptions {
@@ -246,7 +270,7 @@ impl Cache {
         let mut total = 0;
         for ((key, value), scratch) in items.iter().zip(&mut scratches) {
             let key = Key::of(key, scratch)?;
-            let (kind, payload) = self.encode(value)?;
+            let (kind, payload) = self.encode(key.bytes, value)?;
             let payload = payload.own();
             total += payload.bytes().len();
             encoded.push((key, kind, payload));

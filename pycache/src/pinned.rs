@@ -47,6 +47,7 @@ impl Pinned {
 impl Cache {
     /// The value under `key`, pinned where it lies.
     pub fn pin(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<View>> {
+        self.unsealed(key.py())?;
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?.bytes;
         self.handle().view(bytes).map_err(Self::raise(key.py()))

@@ -118,7 +118,7 @@ def test_a_name_of_another_type_is_a_type_error(name: Any) -> None:
     "options",
     [
         {"on_mismatch": "ignore"},
-        {"serializer": "json"},
+        {"serializer": "yaml"},
         {"timeout": -1},
         {"timeout": math.nan},
         {"timeout": math.inf},

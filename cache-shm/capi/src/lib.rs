@@ -92,6 +92,10 @@ pub const CSHM_NESTED_TOO_DEEP: i32 = 35;
 pub const CSHM_BAD_ENCODING: i32 = 36;
 /// The stored value needs another serializer.
 pub const CSHM_WRONG_SERIALIZER: i32 = 37;
+/// The value cannot be appended to.
+pub const CSHM_NOT_APPENDABLE: i32 = 38;
+/// The stored value is not signed as it should be.
+pub const CSHM_BAD_SIGNATURE: i32 = 41;
 
 /// Attach only: CSHM_MISSING if there is no region.
 pub const CSHM_OPEN_EXISTING: u32 = 1;
@@ -352,7 +356,10 @@ pub extern "C" fn cshm_error_text(number: i32) -> *const c_char {
     match number {
         CSHM_OK => c"ok".as_ptr(),
         CSHM_NOT_FOUND => c"not_found".as_ptr(),
-        _ => words().get((number as usize).wrapping_sub(2)).map_or(c"unknown".as_ptr(), |word| word.as_ptr()),
+        _ => {
+            let at = TABLE.iter().position(|row| row.number == number);
+            at.and_then(|at| words().get(at)).map_or(c"unknown".as_ptr(), |word| word.as_ptr())
+        }
     }
 }
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from . import _pycache
 from ._pycache import (
     BadEncoding,
+    BadSignature,
     BufferTooSmall,
     Busy,
     Cache,
@@ -61,6 +62,7 @@ __version__ = _pycache.__version__
 
 __all__ = [
     "BadEncoding",
+    "BadSignature",
     "BufferTooSmall",
     "Busy",
     "Cache",

@@ -20,8 +20,13 @@ class _KeysAndGetItem(Protocol[_K, _V_co]):
     def keys(self) -> Iterable[_K]: ...
     def __getitem__(self, key: _K, /) -> _V_co: ...
 
+class _Serializer(Protocol):
+    def dumps(self, value: Any, /) -> bytes: ...
+    def loads(self, data: bytes, /) -> Any: ...
+
 __all__ = [
     "BadEncoding",
+    "BadSignature",
     "BufferTooSmall",
     "Busy",
     "Cache",
@@ -178,6 +183,9 @@ class NestedTooDeep(CacheError, ValueError):
 class BadEncoding(CacheError, ValueError):
     """The stored bytes are not what their kind says: another program wrote them, or they are damaged."""
 
+class BadSignature(CacheError, ValueError):
+    """A value is not signed with the secret of this handle, or was changed."""
+
 class WrongSerializer(CacheError, ValueError):
     """The value was written by a serializer that this handle does not use."""
 
@@ -205,7 +213,10 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         group: int | str | None = None,
         dir: str | PathLike[str] | None = None,
         prealloc: bool = False,
-        serializer: Literal["pickle"] | None = None,
+        serializer: Literal["pickle", "json", "msgpack", "msgspec"] | _Serializer | None = None,
+        compress: Literal["zstd", "lz4", "zlib"] | None = None,
+        compress_min: int = 1024,
+        secret: str | bytes | None = None,
     ) -> Self: ...
     @overload
     def get(self, key: _Key, default: None = None) -> _Value | None: ...

@@ -5,10 +5,11 @@
 //! without knowing Python. Everything else is one CBOR item. `docs/value-encoding.md` is
 //! the specification.
 //!
-//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`buffers`], [`receive`].
+//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`buffers`], [`coder`], [`receive`].
 
 pub(crate) mod buffers;
 mod cbor;
+pub(crate) mod coder;
 mod decode;
 mod encode;
 mod moments;
@@ -27,6 +28,7 @@ pub(crate) use receive::Receiver;
 
 use crate::errors;
 use buffers::Lent;
+use coder::Coder;
 use decode::{Failure, text};
 use encode::{Utf8, utf8};
 
@@ -42,6 +44,8 @@ pub(crate) enum Serializer {
     Safe,
     /// Pickles them, and trusts every writer of the region.
     Pickle,
+    /// Gives what has no kind of its own to another serializer.
+    Other,
 }
 
 /// The Python type of values of `kind`, for messages.
@@ -57,6 +61,9 @@ pub(crate) fn type_name(kind: u8) -> &'static str {
         kind::TAGGED => "list, dict or other structure",
         kind::ARRAY => "numpy.ndarray",
         kind::PICKLE => "pickled object",
+        kind::JSON | kind::MSGPACK | kind::NAMED => "serialized object",
+        kind::COMPRESSED => "any, compressed",
+        kind::SIGNED => "any, signed",
         _ => "an unknown kind",
     }
 }
@@ -125,7 +132,7 @@ impl Payload<'_, '_> {
 #[inline]
 pub(crate) fn encode<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
-    serializer: Serializer,
+    coder: &Coder,
     bytes_max: u64,
 ) -> PyResult<(u8, Payload<'a, 'py>)> {
     if let Ok(bytes) = object.cast_exact::<PyBytes>() {
@@ -147,12 +154,12 @@ pub(crate) fn encode<'a, 'py>(
     {
         return Ok((kind::INT, Payload::Number(number.to_le_bytes())));
     }
-    encode_other(object, serializer, bytes_max)
+    encode_other(object, coder, bytes_max)
 }
 
 fn encode_other<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
-    serializer: Serializer,
+    coder: &Coder,
     bytes_max: u64,
 ) -> PyResult<(u8, Payload<'a, 'py>)> {
     if let Ok(float) = object.cast_exact::<PyFloat>() {
@@ -168,6 +175,7 @@ fn encode_other<'a, 'py>(
         // A copy: another thread may resize a bytearray while this one waits.
         return Ok((kind::BYTEARRAY, Payload::Owned(bytes.to_vec())));
     }
+    let serializer = coder.serializer;
     // SAFETY: Y1, Y2: only looks at the type.
     if unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) } != 0 {
         match buffers::encode(object, serializer, bytes_max) {
@@ -176,6 +184,9 @@ fn encode_other<'a, 'py>(
             Err(error) if serializer == Serializer::Pickle && pickle_may_help(object.py(), &error) => {}
             Err(error) => return Err(error),
         }
+    }
+    if serializer == Serializer::Other {
+        return coder.dumps(object);
     }
     let mut encoder = Encoder::new(bytes_max);
     match encoder.put(object, 0) {
@@ -206,13 +217,22 @@ fn unpickle<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     LOADS.import(bytes.py(), "pickle", "loads")?.call1((bytes,))
 }
 
-/// The object that `bytes` of `kind` stand for. The bytes must be a private copy.
+/// The object that `bytes` of `kind` under `key` stand for. The bytes must be a private copy.
 pub(crate) fn decode<'py>(
     py: Python<'py>,
+    key: &[u8],
     kind: u8,
     bytes: &[u8],
-    serializer: Serializer,
+    coder: &Coder,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if coder.signs || kind == kind::SIGNED || kind == kind::COMPRESSED {
+        return coder.open(py, key, kind, bytes);
+    }
+    decode_plain(py, kind, bytes, coder)
+}
+
+/// As [`decode`], for values that are neither signed nor compressed.
+fn decode_plain<'py>(py: Python<'py>, kind: u8, bytes: &[u8], coder: &Coder) -> PyResult<Bound<'py, PyAny>> {
     let bad =
         |offset: usize, reason| errors::exception(py, &Error::BadEncoding { kind, offset: offset as u64, reason });
     let empty = |object: Bound<'py, PyAny>| {
@@ -242,8 +262,9 @@ pub(crate) fn decode<'py>(
             Err((Failure::Python(error), _)) => Err(error),
         },
         kind::ARRAY => buffers::decode(py, bytes),
-        kind::PICKLE if serializer == Serializer::Pickle => unpickle(PyBytes::new(py, bytes).as_any()),
-        kind::PICKLE => Err(errors::exception(py, &Error::WrongSerializer { found: "pickle" })),
+        kind::PICKLE if coder.serializer == Serializer::Pickle => unpickle(PyBytes::new(py, bytes).as_any()),
+        kind::PICKLE => Err(errors::exception(py, &Error::WrongSerializer { found: "pickle".to_owned() })),
+        kind::JSON | kind::MSGPACK | kind::NAMED => coder.loads(py, kind, bytes),
         _ => Err(bad(0, "an unknown kind")),
     }
 }

@@ -11,7 +11,8 @@ use cache_core::{Destination, Error, Meta, Result, kind};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{Serializer, decode};
+use super::coder::Coder;
+use super::decode;
 
 /// Values up to this size need no heap buffer.
 const INLINE_BYTES: usize = 256;
@@ -63,20 +64,24 @@ impl<'py> Receiver<'py> {
 
     /// The object of the value that a successful read has put here.
     #[inline(always)]
-    pub fn finish(mut self, serializer: Serializer) -> PyResult<Bound<'py, PyAny>> {
-        if self.kind == kind::BYTES && !self.object.is_null() {
+    pub fn finish(mut self, key: &[u8], coder: &Coder) -> PyResult<Bound<'py, PyAny>> {
+        if self.kind == kind::BYTES && !self.object.is_null() && !coder.signs {
             let object = std::mem::replace(&mut self.object, std::ptr::null_mut());
             // SAFETY: Y1, Y5: the reference made by `buffer`. R7: its bytes are written.
             return Ok(unsafe { Bound::from_owned_ptr(self.py, object) });
         }
-        self.finish_any(serializer)
+        self.finish_any(key, coder)
     }
 
     #[inline(never)]
-    fn finish_any(mut self, serializer: Serializer) -> PyResult<Bound<'py, PyAny>> {
+    fn finish_any(mut self, key: &[u8], coder: &Coder) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         if self.object.is_null() {
-            return decode(py, self.kind, self.bytes(), serializer);
+            return decode(py, key, self.kind, self.bytes(), coder);
+        }
+        if coder.signs {
+            // Bytes and text of their own kinds are not signed.
+            return coder.open(py, key, self.kind, b"");
         }
         let object = std::mem::replace(&mut self.object, std::ptr::null_mut());
         // SAFETY: Y1, Y5: the reference made by `buffer`. R7: its bytes are written.
@@ -90,7 +95,7 @@ impl<'py> Receiver<'py> {
             return Ok(object);
         }
         // The str holds what it must not and is dropped; its bytes are decoded as UTF-8.
-        decode(py, self.kind, bytes, serializer)
+        decode(py, key, self.kind, bytes, coder)
     }
 }
 
