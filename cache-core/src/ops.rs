@@ -269,7 +269,9 @@ impl<H: Host> Map<H> {
             let Some(meta) = self.peek_quietly(key, &mut old)? else {
                 let Some(initial) = initial else { return Ok(None) };
                 let value = [initial, tail].concat();
-                if self.is_past(options) || self.add(key, &value, options)?.is_some() {
+                let options = WriteOptions { kind: kind_appended(options.kind, tail)?, ..*options };
+                self.check_item(key, value.len(), &options)?;
+                if self.is_past(&options) || self.add(key, &value, &options)?.is_some() {
                     return Ok(Some(value.len()));
                 }
                 continue;

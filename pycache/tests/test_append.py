@@ -52,6 +52,12 @@ def test_a_missing_key_is_an_error_or_starts_as_the_default(cache: Cache) -> Non
     assert (cache.ttl("c") or 0) <= left
 
 
+def test_a_default_that_cannot_be_appended_to_is_not_stored(cache: Cache) -> None:
+    with pytest.raises(NotAppendable):
+        cache.append("a", b"\xff", default="")
+    assert "a" not in cache
+
+
 def test_only_text_and_bytes_are_appended(cache: Cache) -> None:
     cache["a"] = "a"
     for tail in (1, None, bytearray(b"b"), ["b"]):

@@ -342,6 +342,9 @@ fn bad_keys_and_values_are_named_and_harm_nothing() {
     {
         map.set(b"f", value, &WriteOptions { kind, ..options }).unwrap();
         assert_eq!(map.append(b"f", tail, None, &options), Err(Error::NotAppendable));
+        let new = WriteOptions { kind, ..options };
+        assert_eq!(map.append(b"new", tail, Some(value), &new), Err(Error::NotAppendable));
+        assert_eq!(get(&map, b"new"), None);
         assert_eq!(get(&map, b"f").as_deref(), Some(value));
     }
     assert_eq!(get(&map, b"key").as_deref(), Some(&b"value"[..]));
