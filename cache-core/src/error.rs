@@ -229,6 +229,13 @@ pub enum Error {
     },
     /// The value is neither bytes nor text, or is text and what is appended is not.
     NotAppendable,
+    /// Every lease row that the name can have is in use.
+    LeasesFull {
+        /// Rows of the region.
+        count: u32,
+    },
+    /// A lease is given back or extended by who does not hold it.
+    NotHolder,
     /// A value is not signed, or its signature is not that of its key and bytes.
     BadSignature {
         /// What is wrong with it.
@@ -314,6 +321,8 @@ table! {
     BadEncoding = 36, "bad_encoding", "BadEncoding", "ValueError";
     WrongSerializer = 37, "wrong_serializer", "WrongSerializer", "ValueError";
     NotAppendable = 38, "not_appendable", "NotAppendable", "TypeError";
+    LeasesFull = 39, "leases_full", "LeasesFull", "OSError";
+    NotHolder = 40, "not_holder", "NotHolder", "RuntimeError";
     BadSignature = 41, "bad_signature", "BadSignature", "ValueError";
 }
 
@@ -444,6 +453,14 @@ impl fmt::Display for Error {
             Error::NotAppendable => write!(
                 f,
                 "only bytes and text can be appended to, and only UTF-8 to text; read the value, change it and store it with `cas`"
+            ),
+            Error::LeasesFull { count } => write!(
+                f,
+                "there is no row left for this name among the region's {count} lease rows; release locks and permits, use fewer names, or create a larger region"
+            ),
+            Error::NotHolder => write!(
+                f,
+                "not held by this caller: it was never acquired, was acquired by another thread, task or process, or its ttl has passed"
             ),
             Error::BadSignature { reason } => {
                 write!(f, "the stored value is not to be trusted: {reason}; find out who wrote it, and delete the key")

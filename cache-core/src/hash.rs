@@ -19,6 +19,9 @@ pub(crate) const TAG_BITS: u32 = 21;
 
 const LINE_SHIFT: u32 = LINE_BYTES.ilog2();
 
+/// What tells the seed of the second hash function from that of the first.
+const SECOND: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The hash function of one region.
 #[derive(Clone)]
 pub(crate) struct Hasher(RapidSecrets);
@@ -26,6 +29,11 @@ pub(crate) struct Hasher(RapidSecrets);
 impl Hasher {
     pub fn new(seed: u64) -> Hasher {
         Hasher(RapidSecrets::seed(seed))
+    }
+
+    /// Another hash function of the same region.
+    pub fn second(seed: u64) -> Hasher {
+        Hasher::new(seed ^ SECOND)
     }
 
     #[inline(always)]

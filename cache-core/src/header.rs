@@ -3,9 +3,12 @@
 //! Owns: writing, publishing and parsing it. Only `cache-shm` calls this, at creation
 //! and attach; afterwards the numbers live in a private [`Geometry`].
 
-use crate::layout::{FORMAT_VERSION, Geometry, HASH_RAPIDHASH_V3, HEADER_BYTES, MAGIC, Mode, header};
+use crate::layout::{FORMAT_VERSION, Geometry, HASH_RAPIDHASH_V3, HEADER_BYTES, MAGIC, Mode, control, header};
 use crate::region::Region;
 use crate::sync::Ordering;
+
+/// Tokens of leases that a second has room for: 2^20, and 2^53 last until the year 2242.
+const TOKENS_PER_SECOND_SHIFT: u32 = 20;
 
 /// Who made a region, when, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +88,11 @@ pub fn write(region: &Region, geometry: &Geometry, identity: &Identity) {
         region.word(offset).store(value, Ordering::Relaxed);
         page[offset as usize..offset as usize + 8].copy_from_slice(&value.to_le_bytes());
     }
-    // Relaxed, as above.
+    // Tokens of leases grow on when a region is made anew, as long as the wall clock does: who
+    // guards something that outlives the region compares them with those of the one before.
+    let tokens_from = (identity.created_unix_ms / 1000) << TOKENS_PER_SECOND_SHIFT;
+    // Relaxed, here and below: as above.
+    region.word(geometry.control_offset + control::LEASE_TOKEN).store(tokens_from, Ordering::Relaxed);
     region.word(header::CHECKSUM).store(checksum(&page[header::VERSION as usize..]), Ordering::Relaxed);
 }
 

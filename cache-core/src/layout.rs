@@ -16,9 +16,11 @@
 //! +--------------------------------------------------------------------------------------------+
 //! ```
 //!
-//! Namespaces, tags and leases are reserved: zero in this version.
+//! Namespaces and tags are reserved: zero in this version.
 
 use crate::error::{Error, Result};
+
+pub mod lease;
 
 /// First word of a region that is ready, written last. Bytes "CSHMEM" and 0x1a, 0x0a.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CSHMEM\x1a\x0a");
@@ -72,7 +74,7 @@ pub mod header {
     pub const NAMESPACE_COUNT: u64 = BUCKET_SHIFT + 8;
     /// Number of tag words (reserved).
     pub const TAG_COUNT: u64 = NAMESPACE_COUNT + 8;
-    /// Number of lease rows (reserved).
+    /// Number of lease rows.
     pub const LEASE_COUNT: u64 = TAG_COUNT + 8;
     /// 0 = evict when full, 1 = no-evict.
     pub const MODE: u64 = LEASE_COUNT + 8;
@@ -127,6 +129,10 @@ pub mod control {
     pub const FOLDED: u64 = 4 * LINE_BYTES;
     /// Counters of whole-region events that no participant owns.
     pub const EVENTS: u64 = FOLDED + 2 * LINE_BYTES;
+    /// Last token given to the holder of a lease.
+    pub const LEASE_TOKEN: u64 = EVENTS + 2 * LINE_BYTES;
+    /// 1 once a lease row had a name (hint).
+    pub const LEASES_USED: u64 = LEASE_TOKEN + 8;
     /// Bytes of the control area.
     pub const BYTES: u64 = 1024;
 }
@@ -258,8 +264,6 @@ pub mod block {
 
 /// Bytes of a namespace row (reserved).
 pub const NAMESPACE_BYTES: u64 = 128;
-/// Bytes of a lease row (reserved).
-pub const LEASE_BYTES: u64 = 64;
 
 /// Deepest directory: the tag has no more hash bits to split by than it can spare.
 pub const DEPTH_MAX: u32 = 16;
@@ -293,7 +297,7 @@ pub struct Geometry {
     pub namespace_count: u32,
     /// Words reserved for tags.
     pub tag_count: u32,
-    /// Rows reserved for leases.
+    /// Lease rows.
     pub lease_count: u32,
     /// What a full region does.
     pub mode: Mode,
@@ -347,7 +351,7 @@ impl Geometry {
             (
                 power_of_two(region_bytes >> 16, 16, 256),
                 power_of_two(region_bytes >> 12, 256, 8192),
-                power_of_two(region_bytes >> 14, 64, 1024),
+                power_of_two(region_bytes / lease::REGION_BYTES_EACH, lease::COUNT_MIN, lease::COUNT_MAX),
             ),
             mode,
             seed,
@@ -388,7 +392,7 @@ impl Geometry {
         let namespaces_offset = stripes_offset + stripe::BYTES * u64::from(stripe_count);
         let tags_offset = namespaces_offset + NAMESPACE_BYTES * u64::from(namespace_count);
         let leases_offset = tags_offset + 8 * u64::from(tag_count);
-        let table_offset = (leases_offset + LEASE_BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
+        let table_offset = (leases_offset + lease::BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
         // The table needs a row for each segment, the segments what is left.
         let chunk_bytes = CHUNK_BYTES_MAX.min(1 << segment_shift);
         let mut segment_count = region_bytes.saturating_sub(table_offset) / ((1 << segment_shift) + segment::BYTES);
@@ -486,6 +490,12 @@ impl Geometry {
         self.participants_offset + participant::BYTES * u64::from(index)
     }
 
+    /// Offset of lease row `index`.
+    #[inline]
+    pub fn lease_offset(&self, index: u32) -> u64 {
+        self.leases_offset + lease::BYTES * u64::from(index)
+    }
+
     /// Offset of lane `index`.
     #[inline]
     pub fn lane_offset(&self, index: u32) -> u64 {
@@ -534,7 +544,7 @@ impl Geometry {
 
 const _: () = {
     assert!(header::CHECKSUM + 8 <= header::DESTROYED);
-    assert!(control::EVENTS + 2 * LINE_BYTES <= control::BYTES);
+    assert!(control::LEASES_USED + 8 <= control::BYTES);
     assert!(participant::BYTES == if cfg!(loom) { 1152 } else { 1408 });
     assert!(participant::WORKERS.is_multiple_of(LINE_BYTES));
     assert!(participant::WORKER_BYTES.is_multiple_of(LINE_BYTES));
@@ -561,8 +571,9 @@ mod tests {
             g.table_offset,
             g.segments_offset,
         ];
-        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 784_384, 849_920, 915_456, 983_040]);
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 784_384, 849_920, 980_992, 1_048_576]);
         assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 64, 512));
+        assert_eq!(g.lease_count, 2048);
         assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));
         assert_eq!(header::CHECKSUM, 184);
     }

@@ -8,7 +8,8 @@
 //! `common` (how a key is found), `write`, `locate` and `fill` (how a value is published),
 //! `lane` and `segment` (where it lies), `census`, `reclaim`, `victim`, `ghost` and `share`
 //! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
-//! `pin` and `readable` (who holds what, and what has memory), `validate` (the check of it
+//! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
+//! by name), `validate` (the check of it
 //! all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -38,6 +39,8 @@ mod hash;
 mod index;
 mod item;
 mod lane;
+mod lease;
+mod limit;
 mod locate;
 mod map;
 mod ops;
@@ -63,6 +66,8 @@ mod tests;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use layout::{COPY_BYTES_MAX, FORMAT_VERSION, Geometry, KEY_BYTES_MAX, Mode, REGION_BYTES_MAX, REGION_BYTES_MIN};
+pub use lease::{Kind, Lease, Name, Terms};
+pub use limit::{Hit, Limit};
 pub use lock::Owner;
 pub use map::{Map, PinnedValue, View};
 pub use region::Region;

@@ -45,6 +45,8 @@ pub struct Map<H: Host> {
     workers_offset: u64,
     pub(crate) host: H,
     pub(crate) hasher: Hasher,
+    /// For names of leases, which are told apart by 128 bits.
+    pub(crate) second_hasher: Hasher,
     pub(crate) readable: Readable,
     pub(crate) read_pins: ReadPins,
     /// Serializes the threads that share the last worker.
@@ -74,6 +76,7 @@ impl<H: Host> Map<H> {
     pub fn new(region: Region, geometry: Geometry, owner: Option<Owner>, host: H) -> Map<H> {
         Map {
             hasher: Hasher::new(geometry.seed),
+            second_hasher: Hasher::second(geometry.seed),
             block_bytes: geometry.block_bytes(),
             segment_mask: geometry.segment_bytes() - 1,
             workers_offset: geometry.participant_offset(owner.map_or(0, Owner::index)) + slot_at::WORKERS,
@@ -386,6 +389,7 @@ impl<H: Host> Map<H> {
             }
         }
         self.release_blocks_of(index, keep);
+        self.release_leases_of(is_dead);
     }
 }
 

@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::hash::Hash;
 use crate::host::Host;
 use crate::index::Manner;
-use crate::layout::{Geometry, Mode, control, lane, participant as slot_at, stripe};
+use crate::layout::{Geometry, Mode, control, lane, lease, participant as slot_at, stripe};
+use crate::lease::{Name, Terms, Tried};
 use crate::lock::{self, Owner};
 use crate::map::Map;
 use crate::participant::{self, Pins};
@@ -21,7 +22,7 @@ use crate::segment::{State, Use};
 use crate::slot::Slot;
 use crate::split::{Grown, Growth};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, ProcessU32, yield_now};
-use crate::types::WriteOptions;
+use crate::types::{NEVER, WriteOptions};
 use crate::write::Decision;
 
 /// What a region is made of.
@@ -31,11 +32,12 @@ struct Shape {
     segment_count: u64,
     /// With all counters, which a clean-up of a slot adds up.
     is_whole: bool,
+    lease_count: u32,
 }
 
-const ORDINARY: Shape = Shape { segment_shift: 10, segment_count: 6, is_whole: false };
+const ORDINARY: Shape = Shape { segment_shift: 10, segment_count: 6, is_whole: false, lease_count: 0 };
 /// Two runs of two segments have room beside the reserve.
-const FOR_RUNS: Shape = Shape { segment_shift: 9, segment_count: 8, is_whole: false };
+const FOR_RUNS: Shape = Shape { segment_shift: 9, segment_count: 8, ..ORDINARY };
 /// Workers that have counters: no more threads than this run models at once.
 const WORKER_COUNT: u64 = 4;
 const ALIVE: u32 = 0;
@@ -146,10 +148,16 @@ impl World {
         World::of(FOR_RUNS, processes)
     }
 
+    /// The same with `count` lease rows.
+    pub fn for_leases(processes: u32, count: u32) -> World {
+        World::of(Shape { is_whole: true, lease_count: count, ..ORDINARY }, processes)
+    }
+
     fn of(shape: Shape, processes: u32) -> World {
         let (shift, count) = (shape.segment_shift, shape.segment_count);
         let build = |bytes: u64| {
-            Geometry::build(bytes, shift, 1, processes, 1, (0, 0, 0), Mode::Evict, 42).expect("a geometry")
+            Geometry::build(bytes, shift, 1, processes, 1, (0, 0, shape.lease_count), Mode::Evict, 42)
+                .expect("a geometry")
         };
         let fixed = build(1 << 16).table_offset;
         let bytes = (fixed + 64 * count).next_multiple_of(1 << shift) + (count << shift);
@@ -174,9 +182,14 @@ impl World {
         }
         areas.push(area(geometry.stripe_offset(0), stripe::BYTES));
         areas.push(geometry.table_offset..geometry.segments_end());
+        let leases: Vec<u64> =
+            (0..shape.lease_count).map(|index| geometry.leases_offset + lease::BYTES * u64::from(index)).collect();
+        areas.extend(leases.iter().map(|row| row + lease::NAME..row + lease::BELL));
+        areas.sort_unstable_by_key(|area| area.start);
         let locks: Vec<u64> = (0..lane::COUNT)
             .map(|index| geometry.lane_offset(index) + lane::LOCK)
             .chain([geometry.stripe_offset(0) + stripe::LOCK])
+            .chain(leases.iter().flat_map(|row| [row + lease::LOCK, row + lease::PLACE, row + lease::BELL]))
             .collect();
         let region = Region::for_model(&areas, &locks);
         let host = ModelHost { slots: Some((region.clone(), geometry.clone())), ..ModelHost::new(processes) };
@@ -270,6 +283,31 @@ impl Process {
 
     fn options() -> WriteOptions {
         WriteOptions { timeout_ns: WAIT_NS, ..WriteOptions::default() }
+    }
+
+    /// Takes the lease `name`, however long it takes. Returns its token.
+    pub fn lease(&self, name: Name) -> u64 {
+        let terms = Terms { holder: 1, ttl_ms: NEVER, reentrant: false, timeout_ns: WAIT_NS };
+        self.map.acquire_lease(name, &terms).expect("a row and time").expect("time")
+    }
+
+    /// One look at the lease `name`, which takes it from `dead` as well: its token, or its owner.
+    pub fn try_lease(&self, name: Name, dead: &[Owner]) -> core::result::Result<u64, Owner> {
+        let terms = Terms { holder: 1, ttl_ms: NEVER, reentrant: false, timeout_ns: 0 };
+        match self.map.try_lease(name, self.owner, &terms, dead, false).expect("a row and time") {
+            Tried::Taken(token) => Ok(token),
+            Tried::Held { owner, .. } => Err(owner),
+        }
+    }
+
+    /// Finds a row for `name` without the lock of those who look for a place for it.
+    pub fn place_lease_alone(&self, name: Name) {
+        drop(self.map.place_lease_alone(name, self.owner));
+    }
+
+    /// The owner words of the rows of the lease table.
+    pub fn lease_owners(&self) -> impl Iterator<Item = &AtomicU64> {
+        (0..self.map.geometry.lease_count).map(|index| self.map.lease_row(index).owner)
     }
 
     /// `Map::set`, however long it takes.

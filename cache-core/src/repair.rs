@@ -44,6 +44,8 @@ pub struct Repaired {
     pub splits: u64,
     /// Slots that named no item of their place.
     pub slots: u64,
+    /// Lease rows that no holder or name explained.
+    pub leases: u64,
     /// Version words that were behind the items of their stripe.
     pub versions: u64,
     /// Hints that were recounted: live bytes, items, free segments.
@@ -68,7 +70,8 @@ impl Repaired {
     /// How much was changed so far, but for hints.
     fn changes(&self) -> u64 {
         let resets = self.stripes_reset.len() as u64;
-        self.locks + self.segments + self.blocks + self.lanes + self.splits + self.slots + self.versions + resets
+        let counts = [self.locks, self.segments, self.blocks, self.lanes, self.splits, self.slots, self.leases];
+        counts.iter().sum::<u64>() + self.versions + resets
     }
 }
 
@@ -103,6 +106,7 @@ impl<H: Host> Map<H> {
             if repaired.stripes_busy.is_empty() {
                 self.mend_stray_blocks(&mut repaired);
             }
+            repaired.leases += self.mend_leases(owner);
             let named = self.gather();
             for index in 0..self.geometry.segment_count {
                 self.mend_items(index, &named, owner, &mut repaired);

@@ -45,7 +45,7 @@ impl Report {
         self.problem_count == 0
     }
 
-    fn problem(&mut self, text: impl FnOnce() -> String) {
+    pub(crate) fn problem(&mut self, text: impl FnOnce() -> String) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(text());
@@ -61,6 +61,7 @@ impl<H: Host> Map<H> {
             self.validate_stripe(index, &mut report);
         }
         self.validate_segments(&mut report);
+        self.validate_leases(&mut report);
         report
     }
 

@@ -223,6 +223,16 @@
 #define CSHM_NOT_APPENDABLE 38
 
 /*
+ Every lease row for this name is in use.
+ */
+#define CSHM_LEASES_FULL 39
+
+/*
+ A lease is given back by who does not hold it.
+ */
+#define CSHM_NOT_HOLDER 40
+
+/*
  The stored value is not signed as it should be.
  */
 #define CSHM_BAD_SIGNATURE 41

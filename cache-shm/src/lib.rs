@@ -71,6 +71,7 @@ mod file;
 mod fork;
 mod handle;
 mod handover;
+mod lease;
 mod list;
 mod liveness;
 mod mapping;
@@ -84,11 +85,12 @@ mod sys;
 pub use builder::Builder;
 pub use cache::{Cache, View};
 pub use cache_core::{
-    Buffer, COPY_BYTES_MAX, Cas, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Host, KEY_BYTES_MAX, Map, Meta,
-    Mode, NEVER, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report, Result, Stats, WriteOptions, error,
-    kind,
+    Buffer, COPY_BYTES_MAX, Cas, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Hit, Host, KEY_BYTES_MAX, Kind,
+    Lease, Limit, Map, Meta, Mode, NEVER, Name, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report,
+    Result, Stats, Terms, WriteOptions, error, kind,
 };
 pub use clock::Clock;
+pub use lease::{Guard, thread_number};
 pub use list::{RegionInfo, State, regions};
 pub use name::default_dir;
 pub use open::{Mismatch, Opened};

@@ -22,7 +22,7 @@ pub(super) fn operation(map: &Map<&TestHost>, random: &mut Random) {
     let options = WriteOptions { timeout_ns: TIMEOUT_NS, ..WriteOptions::default() };
     let mut value = Vec::new();
     // What it says does not matter: only that it says something.
-    match random.below(16) {
+    match random.below(19) {
         0 => drop(map.get(key, &mut value)),
         1 => drop(map.contains(key)),
         2 | 3 => drop(map.set(key, &vec![1; random.below(4000) as usize], &options)),
@@ -38,6 +38,9 @@ pub(super) fn operation(map: &Map<&TestHost>, random: &mut Random) {
         13 => drop(map.scan(Cursor::from_u64(random.next()), &mut |_, _| ())),
         14 => drop(map.take_any(TIMEOUT_NS, &mut Vec::new(), &mut value)),
         15 => drop(map.get_many(&[key, b"another"], &mut |_, _, _| ())),
+        16 => super::leases::use_a_lease(map, key, random.next()),
+        17 => super::leases::use_a_semaphore(map, key, random.next()),
+        18 => super::leases::use_a_limit(map, key, random.next()),
         _ => unreachable!(),
     }
 }

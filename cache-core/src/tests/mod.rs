@@ -1,6 +1,7 @@
 //! Tests of the engine, named for the promises that they keep.
 
 mod damage;
+mod leases;
 mod model;
 mod others;
 mod promises;

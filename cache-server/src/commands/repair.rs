@@ -63,7 +63,7 @@ pub(super) fn repair(place: Place, arguments: &Repair, output: &mut Output) -> R
 }
 
 /// What was healed: the name in JSON, the name for people, how many.
-fn counts(repaired: &Repaired) -> [(&'static str, &'static str, u64); 9] {
+fn counts(repaired: &Repaired) -> [(&'static str, &'static str, u64); 10] {
     [
         ("stripes_reset", "stripes emptied", repaired.stripes_reset.len() as u64),
         ("slots", "slots and links removed", repaired.slots),
@@ -72,6 +72,7 @@ fn counts(repaired: &Repaired) -> [(&'static str, &'static str, u64); 9] {
         ("splits", "splits finished", repaired.splits),
         ("locks", "locks of the dead released", repaired.locks),
         ("lanes", "lanes mended", repaired.lanes),
+        ("leases", "lease rows emptied", repaired.leases),
         ("versions", "version words set forward", repaired.versions),
         ("hints", "hints recounted", repaired.hints),
     ]

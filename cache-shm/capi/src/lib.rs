@@ -94,6 +94,10 @@ pub const CSHM_BAD_ENCODING: i32 = 36;
 pub const CSHM_WRONG_SERIALIZER: i32 = 37;
 /// The value cannot be appended to.
 pub const CSHM_NOT_APPENDABLE: i32 = 38;
+/// Every lease row for this name is in use.
+pub const CSHM_LEASES_FULL: i32 = 39;
+/// A lease is given back by who does not hold it.
+pub const CSHM_NOT_HOLDER: i32 = 40;
 /// The stored value is not signed as it should be.
 pub const CSHM_BAD_SIGNATURE: i32 = 41;
 

@@ -8,6 +8,7 @@ mod consistency;
 mod creation;
 mod death;
 mod forks;
+mod leases;
 mod loss;
 mod read_only;
 mod sharing;

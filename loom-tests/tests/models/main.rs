@@ -7,6 +7,8 @@ mod clearing;
 #[cfg(loom)]
 mod growing;
 #[cfg(loom)]
+mod leases;
+#[cfg(loom)]
 mod leaving;
 #[cfg(loom)]
 mod lock;
@@ -25,6 +27,7 @@ fn main() -> std::process::ExitCode {
         appending::CASES,
         pinning::CASES,
         leaving::CASES,
+        leases::CASES,
         runs::CASES,
         growing::CASES,
         clearing::CASES,

@@ -42,9 +42,11 @@ __all__ = [
     "InvalidKey",
     "InvalidName",
     "InvalidSize",
+    "LeasesFull",
     "NestedTooDeep",
     "NoSpace",
     "NotAppendable",
+    "NotHolder",
     "NotInteger",
     "NotRegion",
     "ParticipantsFull",
@@ -89,6 +91,12 @@ class NotInteger(CacheError, TypeError):
 
 class NotAppendable(CacheError, TypeError):
     """``append`` to a value that is neither bytes nor text, or of bytes that are not UTF-8 to text."""
+
+class LeasesFull(CacheError, OSError):
+    """Every row that a lock, permit or rate limit of this name can have is in use."""
+
+class NotHolder(CacheError, RuntimeError):
+    """A lock or permit is given back or extended by who does not hold it, or after its ttl."""
 
 class IntegerOverflow(CacheError, OverflowError):
     """The result of ``incr`` does not fit 64 bits with sign; nothing was changed."""
