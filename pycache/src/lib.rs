@@ -5,7 +5,7 @@
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
 //! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
-//! `reserve` and `fastcall` what users call, `open` and `arguments` what they may say,
+//! `reserve`, `leases` and `fastcall` what users call, `open` and `arguments` what they may say,
 //! `iterate` and `errors` what they get back. The rules that unsafe code cites are in
 //! `safety`.
 
@@ -15,6 +15,7 @@ mod errors;
 mod fastcall;
 mod iterate;
 mod key;
+mod leases;
 mod lifetimes;
 mod open;
 mod operations;
@@ -82,6 +83,8 @@ mod _pycache {
 
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::leases::{Lease, Rate};
     #[pymodule_export]
     use super::{decode, destroy, encode, regions};
 

@@ -15,7 +15,7 @@ use crate::errors;
 /// Values from this size on are copied while other Python threads run.
 pub(crate) const DETACH_BYTES: usize = 256 * 1024;
 /// Longest sleep between two looks at pending signals.
-const SLICE: Duration = Duration::from_millis(50);
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// Runs `operation` until it is no longer busy or `timeout` has passed. `copied_bytes`
 /// says how much it copies.

@@ -160,6 +160,10 @@ assert_type(cache.stats()["hits"], int)
 assert_type(regions(), list[RegionInfo])
 with Cache[str, int]("other") as other:
     assert_type(other["a"], int)
+with cache.lock("a", ttl=5) as lock:
+    assert_type(lock.token, int | None)
+assert_type(cache.semaphore("a", 2).acquire(timeout=1), bool)
+assert_type(cache.rate_limit("a", 5, per=timedelta(hours=1)).hit("key").retry_after, float)
 untyped = Cache(None)
 untyped[("any", 7)] = {"thing"}
 try:

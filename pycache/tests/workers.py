@@ -72,3 +72,27 @@ def hold_open(cache: Cache) -> None:
     """Keeps the region open until told to go."""
     cache["here"] = os.getpid()
     wait_for(cache, "go", True)
+
+
+def count_under_lock(cache: Cache, times: int) -> None:
+    """Adds one by reading and writing, often."""
+    for _ in range(times):
+        with cache.lock("guard"):
+            cache["guarded"] = cache["guarded"] + 1
+
+
+def hold_lock(cache: Cache, name: str) -> None:
+    """Holds a lock and a permit until it is killed."""
+    lock, gate = cache.lock(name), cache.semaphore(name, 1)
+    with lock, gate:
+        cache["token"] = lock.token
+        cache["held"] = True
+        time.sleep(PATIENCE)
+
+
+def hit_often(cache: Cache, times: int) -> None:
+    """Counts the hits that were allowed."""
+    limit = cache.rate_limit("shared", 50, per=3600)
+    for _ in range(times):
+        if limit.hit().allowed:
+            cache.incr("allowed", default=0)

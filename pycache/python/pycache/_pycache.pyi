@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, overload
 from typing_extensions import Self, TypeVar, disjoint_base
 
 from ._views import Reservation
+from .leases import Lock, RateLimit, Semaphore
 
 _Key = TypeVar("_Key", default=Any)
 _Value = TypeVar("_Value", default=Any)
@@ -42,6 +43,7 @@ __all__ = [
     "InvalidKey",
     "InvalidName",
     "InvalidSize",
+    "Lease",
     "LeasesFull",
     "NestedTooDeep",
     "NoSpace",
@@ -51,6 +53,7 @@ __all__ = [
     "NotRegion",
     "ParticipantsFull",
     "PinsFull",
+    "Rate",
     "ReadOnly",
     "RegionCorrupt",
     "RegionExists",
@@ -331,6 +334,15 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def delete_prefix(self, prefix: str | bytes) -> int:
         """Removes the keys that begin with ``prefix``; how many there were."""
 
+    def lock(self, name: Any, ttl: float | timedelta | None = None, reentrant: bool = False) -> Lock:
+        """The lock of that name: one thread or task of all processes holds it at a time."""
+
+    def semaphore(self, name: Any, value: int, ttl: float | timedelta | None = None) -> Semaphore:
+        """The semaphore of that name: ``value`` threads or tasks hold it at a time."""
+
+    def rate_limit(self, name: Any, limit: int, per: float | timedelta) -> RateLimit:
+        """The rate limit of that name: ``limit`` hits in each ``per`` seconds."""
+
     def delete_many(self, keys: Iterable[_Key]) -> int:
         """Removes every key; how many were there."""
 
@@ -404,6 +416,39 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+@disjoint_base
+class Lease:
+    """A lock or semaphore of the host: what ``Lock`` and ``Semaphore`` share."""
+
+    def __new__(cls, cache: Cache, name: Any, count: int, ttl: float | timedelta | None, reentrant: bool) -> Self: ...
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Takes it; True if it is held now. Waits for ``timeout`` seconds, or for ever (-1)."""
+
+    def release(self) -> None:
+        """Gives it back. Raises NotHolder if this thread or task does not hold it, or its ttl has passed."""
+
+    def extend(self, ttl: float | timedelta | None) -> None:
+        """Lets it end in ``ttl`` seconds from now, or only with this process (None)."""
+
+    def locked(self) -> bool:
+        """True if nobody could take it now."""
+
+    def owned(self) -> bool:
+        """True if this thread or the running task holds it by this object."""
+
+    @property
+    def token(self) -> int | None: ...
+    def _try(self, holder: int) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@disjoint_base
+class Rate:
+    """A rate limit of the host: what ``RateLimit`` is made of."""
+
+    def __new__(cls, cache: Cache, name: Any, limit: int, per: float | timedelta) -> Self: ...
+    def _hit(self, key: Any, cost: int) -> tuple[bool, int, float]: ...
 
 def regions(dir: str | PathLike[str] | None = None) -> list[dict[str, Any]]: ...
 def destroy(name: str, dir: str | PathLike[str] | None = None) -> None: ...

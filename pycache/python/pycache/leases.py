@@ -1,0 +1,121 @@
+"""Locks, semaphores and rate limits that all processes of a host share.
+
+``Cache.lock``, ``Cache.semaphore`` and ``Cache.rate_limit`` make them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from . import _pycache
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+    from typing_extensions import Self
+
+__all__ = ["Hit", "Lock", "RateLimit", "Semaphore"]
+
+# Pauses between two tries of a task, in seconds: the first, and the longest.
+_PAUSE_FIRST = 0.001
+_PAUSE_LONGEST = 0.05
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+# Tasks have odd numbers, threads even ones.
+_numbers = itertools.count(1, 2)
+_tasks: WeakKeyDictionary[Task[Any], int] = WeakKeyDictionary()
+
+
+def _task() -> int | None:
+    """The number of the running task; None where none runs."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio else None
+    except RuntimeError:
+        return None
+    if task is None:
+        return None
+    return _tasks.get(task) or _tasks.setdefault(task, next(_numbers))
+
+
+class _Lease(_pycache.Lease):
+    async def aacquire(self, timeout: float = -1) -> bool:
+        """As ``acquire`` for the running task; other tasks run while it waits."""
+        import asyncio
+
+        number = _task()
+        if number is None:
+            raise RuntimeError("aacquire is awaited in a task")
+        deadline = None if timeout == -1 else time.monotonic() + timeout
+        pause = _PAUSE_FIRST
+        while not self._try(number):
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                pause = min(pause, left)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_LONGEST)
+        return True
+
+    async def __aenter__(self) -> Self:
+        await self.aacquire()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.release()
+
+
+class Lock(_Lease):
+    """A lock of the host, as ``Cache.lock`` describes it."""
+
+
+class Semaphore(_Lease):
+    """A semaphore of the host, as ``Cache.semaphore`` describes it."""
+
+
+class Hit(NamedTuple):
+    """What became of a hit: whether it was counted, how many more would be allowed now, and in
+    how many seconds one like it is allowed."""
+
+    allowed: bool
+    remaining: int
+    retry_after: float
+
+
+class RateLimit(_pycache.Rate):
+    """A rate limit of the host, as ``Cache.rate_limit`` describes it."""
+
+    def hit(self, key: Any = "", cost: int = 1) -> Hit:
+        """Counts ``cost`` hits for ``key`` if they are allowed now; a cost of 0 only asks."""
+        return Hit(*self._hit(key, cost))
+
+    def __call__(self, function: _Function) -> _Function:
+        """Decorates a function, or a coroutine function, whose calls wait until they are allowed."""
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def wait(*arguments: Any, **keywords: Any) -> Any:
+                import asyncio
+
+                while not (hit := self.hit()).allowed:
+                    await asyncio.sleep(hit.retry_after)
+                return await function(*arguments, **keywords)
+
+            return cast(_Function, wait)
+
+        @wraps(function)
+        def sleep(*arguments: Any, **keywords: Any) -> Any:
+            while not (hit := self.hit()).allowed:
+                time.sleep(hit.retry_after)
+            return function(*arguments, **keywords)
+
+        return cast(_Function, sleep)

@@ -1,0 +1,374 @@
+//! Locks, semaphores and rate limits: the classes `Lock`, `Semaphore` and `RateLimit`.
+//!
+//! Owns: what a Python object knows of the lease that it holds. Who holds what is decided
+//! by the engine. What is asynchronous is written in Python, in `pycache.leases`, whose
+//! classes derive from these.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cache_shm::{Error, Kind, Limit, NEVER, Name, Terms, thread_number};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyInt};
+
+use crate::arguments::Ttl;
+use crate::cache::Cache;
+use crate::errors;
+use crate::key::{Key, Scratch};
+use crate::wait::SLICE;
+
+/// What a lease object holds now.
+#[derive(Clone, Copy)]
+struct Holding {
+    permit: u32,
+    holder: u64,
+    token: u64,
+    depth: u32,
+}
+
+/// A lock or a semaphore of the host. Internal base of `Lock` and `Semaphore`.
+#[pyclass(frozen, subclass, weakref, module = "pycache", name = "Lease")]
+pub(crate) struct Lease {
+    cache: Py<Cache>,
+    name: Name,
+    /// Permits of a semaphore; 0 = a lock.
+    count: u32,
+    ttl_ms: u64,
+    reentrant: bool,
+    holdings: Mutex<Vec<Holding>>,
+}
+
+fn ttl_ms(py: Python<'_>, ttl: Ttl) -> PyResult<u64> {
+    match ttl {
+        Ttl::For(ttl) => Ok(u64::try_from(ttl.as_millis()).unwrap_or(NEVER)),
+        Ttl::Never | Ttl::Unset => Ok(NEVER),
+        Ttl::Past => {
+            let reason = "the ttl of a lock is more than zero seconds, or None for as long as its holder lives";
+            Err(errors::exception(py, &Error::InvalidArgument { reason }))
+        }
+    }
+}
+
+/// How long to wait, as `threading.Lock.acquire` is told; None is for ever.
+fn patience(blocking: bool, timeout: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    let is_number = (timeout.is_instance_of::<PyFloat>() || timeout.is_instance_of::<PyInt>())
+        && !timeout.is_instance_of::<PyBool>();
+    if !is_number {
+        return Err(PyTypeError::new_err("timeout is a number of seconds, or -1 to wait for ever"));
+    }
+    let seconds = timeout.extract::<f64>()?;
+    match (blocking, seconds) {
+        (false, -1.0) => Ok(Some(Duration::ZERO)),
+        (false, _) => Err(PyValueError::new_err("can't specify a timeout for a non-blocking call")),
+        (true, -1.0) => Ok(None),
+        (true, seconds) if seconds >= 0.0 => Ok(Duration::try_from_secs_f64(seconds).ok()),
+        _ => Err(PyValueError::new_err("timeout value must be a non-negative number")),
+    }
+}
+
+impl Lease {
+    fn holdings(&self) -> MutexGuard<'_, Vec<Holding>> {
+        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this thread holds by this object, the last first; or what the running task does.
+    fn held(&self, py: Python<'_>) -> PyResult<Holding> {
+        let of = |holder| self.holdings().iter().rfind(|held| held.holder == holder).copied();
+        if let Some(held) = of(thread_number()) {
+            return Ok(held);
+        }
+        let task: Option<u64> = leases(py, "_task")?.call0()?.extract()?;
+        task.and_then(of).ok_or_else(|| errors::exception(py, &Error::NotHolder))
+    }
+
+    /// One call of the engine: permit and token, if it is ours now.
+    fn take(&self, holder: u64, timeout_ns: u64) -> cache_shm::Result<Option<(u32, u64)>> {
+        let map = self.cache.get().handle.writer()?;
+        let terms = Terms { holder, ttl_ms: self.ttl_ms, reentrant: self.reentrant, timeout_ns };
+        let taken = if self.count == 0 {
+            map.acquire_lease(self.name, &terms).map(|token| token.map(|token| (0, token)))
+        } else {
+            map.acquire_permit(self.name, self.count, &terms)
+        };
+        match taken {
+            // Somebody is in the middle of changing the row, and may be stopped there.
+            Err(Error::Busy { .. }) => Ok(None),
+            taken => taken,
+        }
+    }
+
+    /// Notes what was taken. Only while attached to the interpreter, so that a fork from Python
+    /// does not find the list locked.
+    fn note(&self, _py: Python<'_>, holder: u64, taken: Option<(u32, u64)>) -> bool {
+        let Some((permit, token)) = taken else { return false };
+        let mut holdings = self.holdings();
+        match holdings.iter_mut().find(|held| held.token == token) {
+            Some(held) => held.depth += 1,
+            None => {
+                // What this holder had by this object and lost to a ttl is not given back any more.
+                if self.count == 0 {
+                    holdings.retain(|held| held.holder != holder);
+                }
+                holdings.push(Holding { permit, holder, token, depth: 1 });
+            }
+        }
+        true
+    }
+
+    /// One try.
+    fn take_now(&self, py: Python<'_>, holder: u64) -> PyResult<bool> {
+        let taken = self.take(holder, 0).map_err(Cache::raise(py))?;
+        Ok(self.note(py, holder, taken))
+    }
+
+    fn wait(&self, py: Python<'_>, holder: u64, patience: Option<Duration>) -> PyResult<bool> {
+        if self.take_now(py, holder)? {
+            return Ok(true);
+        }
+        let start = Instant::now();
+        loop {
+            let left = patience.map_or(SLICE, |patience| patience.saturating_sub(start.elapsed()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let slice_ns = left.min(SLICE).as_nanos() as u64;
+            let taken = py.detach(|| self.take(holder, slice_ns)).map_err(Cache::raise(py))?;
+            if self.note(py, holder, taken) {
+                return Ok(true);
+            }
+            py.check_signals()?;
+        }
+    }
+}
+
+#[pymethods]
+impl Lease {
+    #[new]
+    fn new(
+        cache: &Bound<'_, Cache>,
+        name: &Bound<'_, PyAny>,
+        count: u32,
+        ttl: Ttl,
+        reentrant: bool,
+    ) -> PyResult<Lease> {
+        let py = cache.py();
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(name, &mut scratch)?.bytes;
+        let map = cache.get().handle.map().map_err(Cache::raise(py))?;
+        let kind = if count == 0 { Kind::Lock } else { Kind::Semaphore };
+        let name = map.lease_name(kind, bytes).map_err(Cache::raise(py))?;
+        if count > 0 {
+            // Says whether a semaphore can have so many.
+            map.free_permits(name, count).map_err(Cache::raise(py))?;
+        }
+        let (ttl_ms, cache) = (ttl_ms(py, ttl)?, cache.clone().unbind());
+        Ok(Lease { cache, name, count, ttl_ms, reentrant, holdings: Mutex::default() })
+    }
+
+    /// Takes it; True if it is held now. Waits for `timeout` seconds, or for ever (-1).
+    #[pyo3(signature = (blocking=true, timeout=None))]
+    fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let patience = match timeout {
+            Some(timeout) => patience(blocking, timeout)?,
+            None => (!blocking).then_some(Duration::ZERO),
+        };
+        self.wait(py, thread_number(), patience)
+    }
+
+    /// Gives it back. Raises NotHolder if this thread or task does not hold it, or its ttl has
+    /// passed.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let held = self.held(py)?;
+        let mut holdings = self.holdings();
+        if let Some(at) = holdings.iter().position(|other| other.token == held.token) {
+            holdings[at].depth -= 1;
+            if holdings[at].depth == 0 {
+                holdings.remove(at);
+            }
+        }
+        drop(holdings);
+        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        map.release_permit(self.name, held.permit, held.holder, held.token).map_err(Cache::raise(py))
+    }
+
+    /// Lets it end in `ttl` seconds from now, or only with this process (None).
+    fn extend(&self, py: Python<'_>, ttl: Ttl) -> PyResult<()> {
+        let ttl_ms = ttl_ms(py, ttl)?;
+        let held = self.held(py)?;
+        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        map.extend_lease(self.name.permit(held.permit), held.holder, held.token, ttl_ms).map_err(Cache::raise(py))
+    }
+
+    /// One try for a task, whose number `holder` is.
+    fn _try(&self, py: Python<'_>, holder: u64) -> PyResult<bool> {
+        self.take_now(py, holder)
+    }
+
+    /// True if nobody could take it now.
+    fn locked(&self, py: Python<'_>) -> PyResult<bool> {
+        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        Ok(if self.count == 0 {
+            map.lease(self.name).is_some()
+        } else {
+            map.free_permits(self.name, self.count).map_err(Cache::raise(py))? == 0
+        })
+    }
+
+    /// True if this thread or the running task holds it by this object.
+    fn owned(&self, py: Python<'_>) -> PyResult<bool> {
+        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        Ok(self.held(py).is_ok_and(|held| {
+            let lease = map.lease(self.name.permit(held.permit));
+            lease.is_some_and(|lease| (lease.holder, lease.token) == (Some(held.holder), held.token))
+        }))
+    }
+
+    /// The fencing token of what was taken last and not given back; None if nothing is held.
+    /// Every later holder has a greater one: what the lock guards can refuse a smaller one.
+    #[getter]
+    fn token(&self) -> Option<u64> {
+        self.holdings().last().map(|held| held.token)
+    }
+
+    fn __enter__(this: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        this.wait(this.py(), thread_number(), None)?;
+        Ok(this)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        self.release(py)
+    }
+}
+
+/// A rate limit of the host. Internal base of `RateLimit`.
+#[pyclass(frozen, subclass, weakref, module = "pycache", name = "Rate")]
+pub(crate) struct Rate {
+    cache: Py<Cache>,
+    name: Name,
+    limit: Limit,
+}
+
+#[pymethods]
+impl Rate {
+    #[new]
+    fn new(cache: &Bound<'_, Cache>, name: &Bound<'_, PyAny>, limit: u64, per: Ttl) -> PyResult<Rate> {
+        let py = cache.py();
+        let mut scratch = Scratch::new();
+        let bytes = Key::of(name, &mut scratch)?.bytes;
+        let map = cache.get().handle.map().map_err(Cache::raise(py))?;
+        let name = map.lease_name(Kind::Limit, bytes).map_err(Cache::raise(py))?;
+        let Ttl::For(per) = per else {
+            let reason = "per is more than zero seconds";
+            return Err(errors::exception(py, &Error::InvalidArgument { reason }));
+        };
+        let limit = Limit { count: limit, per_ns: u64::try_from(per.as_nanos()).unwrap_or(u64::MAX) };
+        if !limit.is_possible() {
+            let reason = "a rate limit allows at least one, and at most one a nanosecond";
+            return Err(errors::exception(py, &Error::InvalidArgument { reason }));
+        }
+        Ok(Rate { cache: cache.clone().unbind(), name, limit })
+    }
+
+    fn _hit(&self, key: &Bound<'_, PyAny>, cost: u64) -> PyResult<(bool, u64, f64)> {
+        let py = key.py();
+        let map = self.cache.get().handle.writer().map_err(Cache::raise(py))?;
+        let mut scratch = Scratch::new();
+        let name = if key.is_truthy()? {
+            map.lease_name_within(self.name, Key::of(key, &mut scratch)?.bytes).map_err(Cache::raise(py))?
+        } else {
+            self.name
+        };
+        let hit = map.hit(name, self.limit, cost).map_err(Cache::raise(py))?;
+        Ok((hit.is_allowed, hit.remaining, hit.retry_after_ns as f64 / 1e9))
+    }
+}
+
+/// What `pycache.leases` has under that name.
+fn leases<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    static LEASES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    LEASES.get_or_try_init(py, || py.import("pycache.leases").map(Bound::unbind))?.bind(py).getattr(name)
+}
+
+#[pymethods]
+impl Cache {
+    /// The lock of that name: of all threads and tasks of all processes that use this region,
+    /// one holds it at a time.
+    ///
+    /// It ends with `release`, with the process of its holder however that dies, and `ttl`
+    /// seconds after it was taken, if there is a ttl. Use it by ``with`` or ``async with``, or
+    /// as ``threading.Lock``. What it guards can refuse who comes too late by `token`, which
+    /// grows from holder to holder. `clear` and eviction leave it alone.
+    ///
+    /// Args:
+    ///     name: As a key, but locks have names of their own.
+    ///     ttl: Seconds until it is free again though its holder lives; None: no end.
+    ///     reentrant: The thread or task that holds it may take it again, and gives it back
+    ///         as often.
+    ///
+    /// >>> with cache.lock("report") as lock:
+    /// ...     lock.locked(), lock.owned(), cache.lock("report").acquire(blocking=False)
+    /// (True, True, False)
+    /// >>> lock.locked()
+    /// False
+    #[pyo3(signature = (name, ttl=None, reentrant=false))]
+    fn lock<'py>(
+        this: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        ttl: Option<Ttl>,
+        reentrant: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        leases(this.py(), "Lock")?.call1((this, name, 0, seconds(ttl), reentrant))
+    }
+
+    /// The semaphore of that name: `value` threads or tasks of all processes hold it at a time.
+    /// Otherwise as `lock`.
+    ///
+    /// >>> gate = cache.semaphore("gpu", 2)
+    /// >>> gate.acquire(), gate.acquire(), gate.acquire(blocking=False)
+    /// (True, True, False)
+    /// >>> gate.release(); gate.locked()
+    /// False
+    #[pyo3(signature = (name, value, ttl=None))]
+    fn semaphore<'py>(
+        this: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        value: u32,
+        ttl: Option<Ttl>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if value == 0 {
+            let reason = "a semaphore has 1 to 1,024 permits";
+            return Err(errors::exception(this.py(), &Error::InvalidArgument { reason }));
+        }
+        leases(this.py(), "Semaphore")?.call1((this, name, value, seconds(ttl), false))
+    }
+
+    /// The rate limit of that name: `limit` hits in each `per` seconds, by all processes
+    /// together. As many are allowed at once, and then one after the other as time passes.
+    ///
+    /// As a decorator it lets calls wait until they are allowed.
+    ///
+    /// >>> api = cache.rate_limit("api", 2, per=60)
+    /// >>> api.hit("ann"), api.hit("ann").allowed, api.hit("ann").allowed
+    /// (Hit(allowed=True, remaining=1, retry_after=0.0), True, False)
+    /// >>> api.hit("bob").allowed
+    /// True
+    fn rate_limit<'py>(
+        this: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        limit: u64,
+        per: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        leases(this.py(), "RateLimit")?.call1((this, name, limit, per))
+    }
+}
+
+fn seconds(ttl: Option<Ttl>) -> Option<f64> {
+    match ttl? {
+        Ttl::For(ttl) => Some(ttl.as_secs_f64()),
+        Ttl::Past => Some(0.0),
+        Ttl::Never | Ttl::Unset => None,
+    }
+}
