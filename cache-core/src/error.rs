@@ -346,7 +346,7 @@ impl fmt::Display for Error {
             }
             Error::Busy { waited_ms } => write!(
                 f,
-                "another process held the lock for this key's stripe for {waited_ms} ms; try again, or see who is stopped with `cache-shm processes`"
+                "another process held the lock for this key's stripe for {waited_ms} ms; try again, or see with `ps -eo pid,stat,comm` who is stopped (T)"
             ),
             Error::Full { bytes, region_bytes } => write!(
                 f,
