@@ -117,14 +117,24 @@ class RegionInfo(NamedTuple):
     """What is known of a region without opening it."""
 
     name: str
+    """Its name; with the directory this opens it."""
     path: str
+    """Its file."""
     size: int
+    """Bytes of the region."""
     used: int
+    """Bytes of memory or disk that it takes now."""
     created: float
+    """When it was made, in seconds since 1970; 0 if that is not known."""
     uid: int
+    """User id of its owner."""
     mode: int
+    """Permission bits of its file."""
     format_version: int
+    """Version of its format; 0 if that is not known."""
     state: str
+    """What it can be used for: "ready", or "earlier_boot", "half_made", "destroyed", "truncated",
+    "other_version", "corrupt", "denied"."""
 
 
 def regions(dir: str | os.PathLike[str] | None = None) -> list[RegionInfo]:

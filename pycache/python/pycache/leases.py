@@ -83,12 +83,14 @@ class Semaphore(_Lease):
 
 
 class Hit(NamedTuple):
-    """What became of a hit: whether it was counted, how many more would be allowed now, and in
-    how many seconds one like it is allowed."""
+    """What became of a hit."""
 
     allowed: bool
+    """It was counted."""
     remaining: int
+    """How many more would be allowed now."""
     retry_after: float
+    """In how many seconds one like it is allowed, if nobody else comes; 0 if it was."""
 
 
 class RateLimit(_pycache.Rate):
