@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-full report hit-ratio chaos crash-sweep wheel clean
+.PHONY: help demo test check docs bench bench-full report hit-ratio chaos crash-sweep wheel clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -26,6 +26,9 @@ test: ## every test of every part
 
 check: ## the quick inner loop: format, lints, unit tests, Python tests
 	@.ci/with-tools python .ci/stages.py quick
+
+docs: wheel ## the documentation as a static site: target/site/index.html
+	@.ci/with-tools python .ci/build_site.py
 
 bench: wheel ## one table of ratios against their targets (about 25 minutes; GROUPS="get set" for some); CACHE_SHM_TRACES=directory adds hit ratios
 	@.ci/with-tools python benches/bench.py $(GROUPS)

@@ -18,6 +18,7 @@ import stages
 TREE = stages.TREE
 HEADER = TREE / "cache-shm" / "include" / "cache_shm.h"
 README = (TREE / "README.md").read_text(encoding="utf-8")
+OF_PACKAGE = (TREE / "pycache" / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -42,7 +43,7 @@ def test_the_first_screen_shows_both_commands_and_ten_lines_of_python():
     assert sum(1 for line in python.splitlines() if line.strip()) == 10
 
 
-@pytest.mark.parametrize("code", blocks(README, "python"))
+@pytest.mark.parametrize("code", [*blocks(README, "python"), *blocks(OF_PACKAGE, "python")])
 def test_a_python_example_of_the_readme_runs(code, environment):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -99,7 +100,7 @@ def test_the_names_of_the_readme_are_the_names():
     assert all(name.startswith(rows["environment prefix"]) for name in variables)
 
 
-PAGES = [*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")]
+PAGES = [*TREE.glob("*.md"), *(TREE / "docs").rglob("*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -102,6 +102,7 @@ def cargo_metadata(*arguments: str) -> dict:
 
 REQUIREMENTS = {
     ".ci": TREE / ".ci" / "requirements.txt",
+    "docs": TREE / "docs" / "requirements.txt",
     "benches": TREE / "benches" / "python" / "requirements.txt",
     "examples": TREE / "examples" / "demo" / "requirements.txt",
 }
