@@ -209,6 +209,12 @@ def test_every_row_of_the_table_of_errors_is_listed_with_what_it_says():
     assert all(row.message in text and f"`{row.word}`, {row.number}" in text for row in rows)
 
 
+def test_every_number_of_the_statistics_is_explained():
+    rows = reference.stats_rows(reference.STATS.read_text(encoding="utf-8"))
+    with pycache.Cache(None, size="1MiB") as cache:
+        assert [name for name, _ in rows] == list(cache.stats())
+
+
 def is_error(name):
     found = getattr(pycache, name)
     return inspect.isclass(found) and issubclass(found, pycache.CacheError) and found is not pycache.CacheError

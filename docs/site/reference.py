@@ -4,7 +4,8 @@ A line `<!-- reference: pycache.Cache -->` in a page becomes the entry of that c
 module, with all its public members: signatures from the stub or the source, text from the
 docstrings of the installed module. `(no constructor)` behind the name leaves out how objects are
 made. `<!-- reference: errors -->` becomes an entry for each exception, from the table in
-`cache-core/src/error.rs` and the stub.
+`cache-core/src/error.rs` and the stub, and `<!-- reference: stats -->` a table of what `stats()`
+counts, from `cache-core/src/stats.rs`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 TREE = Path(__file__).resolve().parent.parent.parent
 ERRORS = TREE / "cache-core" / "src" / "error.rs"
+STATS = TREE / "cache-core" / "src" / "stats.rs"
 STUB = TREE / "pycache" / "python" / "pycache" / "_pycache.pyi"
 PACKAGE = "pycache"
 
@@ -213,6 +215,9 @@ def entry(name: str, constructor: bool) -> str:
     """The text that stands for a marker."""
     if name == "errors":
         return "\n".join(["```{py:currentmodule} pycache\n```", "", *error_entries()])
+    if name == "stats":
+        rows = stats_rows(STATS.read_text(encoding="utf-8"))
+        return "\n".join(["| name | what it is |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in rows)])
     module_name, _, last = name.rpartition(".")
     parent = importlib.import_module(module_name) if module_name else None
     found = getattr(parent, last, None)
@@ -275,6 +280,16 @@ def error_entries() -> Iterator[str]:
         for row in same:
             content += ["", f"`{row.word}`, {row.number}:", f": {row.message}"]
         yield from fence("py:exception", [name], [], content, 5)
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+
+def stats_rows(rust: str) -> list[tuple[str, str]]:
+    """Names of counters and sizes, with what they are."""
+    counters = re.findall(r'^    \w+ (\w+) "([^"]+)";', rust, re.MULTILINE)
+    sizes = re.findall(r"^ +/// ([^\n]+)\n +pub (\w+): u64,", rust, re.MULTILINE)
+    return counters + [(name, re.sub(r",? ?\bsee `[^`]*`[^)]*|; see [^.]*", "", text)) for text, name in sizes]
 
 
 # --- Sphinx -------------------------------------------------------------------------------------
