@@ -30,7 +30,7 @@ pub struct Builder {
     on_mismatch: Mismatch,
     timeout: Duration,
     reattach: bool,
-    clock: Clock,
+    clock: Option<Clock>,
 }
 
 impl Builder {
@@ -48,7 +48,7 @@ impl Builder {
             on_mismatch: Mismatch::default(),
             timeout: TIMEOUT,
             reattach: true,
-            clock: Clock::default(),
+            clock: None,
         }
     }
 
@@ -131,9 +131,9 @@ impl Builder {
         self
     }
 
-    /// The clock by which values expire. For tests.
+    /// The clock by which values expire, instead of the directory's or the system's. For tests.
     pub fn clock(mut self, clock: Clock) -> Builder {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 

@@ -8,13 +8,21 @@
 //! The coarse clock is behind the true one by at most one tick (1 to 10 ms): nothing
 //! expires early, and at most one tick late.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cache_core::Result;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The clock of a handle: the system's, or one that a test moves by hand.
+use crate::directory::{Directory, Sharing};
+use crate::hand::Hand;
+use crate::name::Location;
+
+/// The clock of a handle: the system's, or one that a test moves by hand. Without one a
+/// handle goes by the clock of its region's directory, where that has one (see
+/// [`Clock::in_directory`]), else by the system's.
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Source);
 
@@ -23,6 +31,7 @@ enum Source {
     #[default]
     System,
     Manual(Arc<AtomicU64>),
+    Shared(Arc<Hand>),
 }
 
 impl Clock {
@@ -38,12 +47,58 @@ impl Clock {
         Clock(Source::Manual(Arc::new(AtomicU64::new(now_ms))))
     }
 
-    /// Moves a manual clock on. The system's clock is not affected.
+    /// The clock of all regions in the directory `dir`, for tests of several processes. It
+    /// stands at the system's time of its making until [`Clock::advance`] moves it, for
+    /// whoever opens a region there afterwards, in any process and without being told. What
+    /// is attached already keeps its clock; so make it in an empty directory.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such directory; `NotRegion` if something else has the name
+    /// of the clock's file; as for regions `Symlink`, `ForeignOwner`, `Permission`, `Io`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cache_shm::{Cache, Clock};
+    /// # let dir = std::path::PathBuf::from(format!("/dev/shm/cshm-doc-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir).unwrap();
+    /// let clock = Clock::in_directory(&dir)?;
+    /// let cache = Cache::builder(Some("movable")).dir(&dir).size(1 << 20).create()?;
+    /// cache.set_for(b"a", b"1", Duration::from_secs(60))?;
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(cache.get(b"a")?, None);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), cache_shm::Error>(())
+    /// ```
+    pub fn in_directory(dir: impl AsRef<Path>) -> Result<Clock> {
+        let location = Location::directory(dir.as_ref())?;
+        let sharing = Sharing { file_mode: 0o600, group: None };
+        let directory = Directory::open(&location, sharing, false)?;
+        let now_ms = Running::new(&Clock::system()).now_ms();
+        Ok(Clock(Source::Shared(Arc::new(Hand::make(&directory, sharing, now_ms)?))))
+    }
+
+    /// The clock by which values in `directory` expire.
+    pub(crate) fn of_directory(directory: &Directory, sharing: Sharing) -> Result<Clock> {
+        let hand = Hand::of(directory, sharing, false)?;
+        Ok(Clock(hand.map_or(Source::System, |hand| Source::Shared(Arc::new(hand)))))
+    }
+
+    /// Moves a clock on that a test made. The system's clock is not affected.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(now_ms) = &self.0 {
-            // Relaxed: a time publishes nothing.
-            now_ms.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let by_ms = u64::try_from(by.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        match &self.0 {
+            Source::System => {}
+            Source::Manual(now_ms) => {
+                // Relaxed: a time publishes nothing.
+                now_ms.fetch_add(by_ms, Ordering::Relaxed);
+            }
+            Source::Shared(hand) => hand.advance(by_ms),
         }
+    }
+
+    /// What it shows, in milliseconds since the host was started.
+    pub fn now_ms(&self) -> u64 {
+        Running::new(self).now_ms()
     }
 }
 
@@ -78,6 +133,7 @@ impl Running {
             }
             // Relaxed: a time publishes nothing.
             Source::Manual(now_ms) => now_ms.load(Ordering::Relaxed),
+            Source::Shared(hand) => hand.now_ms(),
         }
     }
 

@@ -29,7 +29,7 @@
 //! | `handover` | views that live through a fork |
 //! | `os` | the engine's host: clock, futex, memory, liveness |
 //! | [`safety`] | the rules behind every `unsafe` |
-//! | `file`, `directory`, `mapping`, `name`, `clock`, `size`, `list`, `sys` | the pieces |
+//! | `file`, `directory`, `mapping`, `name`, `clock`, `hand`, `size`, `list`, `sys` | the pieces |
 //!
 //! # What a region's file promises
 //!
@@ -69,6 +69,7 @@ mod create;
 mod directory;
 mod file;
 mod fork;
+mod hand;
 mod handle;
 mod handover;
 mod lease;

@@ -59,6 +59,12 @@ impl Mapping {
         self.epoch == fork::epoch()
     }
 
+    /// Its first byte.
+    #[inline]
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.base
+    }
+
     /// The mapped memory as the engine sees it.
     ///
     /// # Safety

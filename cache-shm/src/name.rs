@@ -47,16 +47,24 @@ impl Location {
                 (directory, own, true, name)
             }
         };
-        let directory = std::path::absolute(&directory).map_err(|_| Error::InvalidName {
-            name: name.to_owned(),
-            reason: "its directory cannot be made absolute",
-        })?;
+        let directory = absolute(&directory, name)?;
         Ok(Location { directory, own_directory, make_directory, file: file_name(base, FORMAT_VERSION) })
+    }
+
+    /// A directory as such.
+    pub(crate) fn directory(directory: &Path) -> Result<Location> {
+        let directory = absolute(directory, &directory.to_string_lossy())?;
+        Ok(Location { directory, own_directory: false, make_directory: false, file: String::new() })
     }
 
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.join(&self.file)
     }
+}
+
+fn absolute(directory: &Path, name: &str) -> Result<PathBuf> {
+    let reason = "its directory cannot be made absolute";
+    std::path::absolute(directory).map_err(|_| Error::InvalidName { name: name.to_owned(), reason })
 }
 
 /// The directory for names without a slash, and whether it is the per-user one.

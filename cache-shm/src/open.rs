@@ -83,7 +83,8 @@ pub(crate) struct Plan {
     pub(crate) on_mismatch: Mismatch,
     pub(crate) timeout: Duration,
     pub(crate) reattach: bool,
-    pub(crate) clock: Clock,
+    /// Instead of the directory's.
+    pub(crate) clock: Option<Clock>,
 }
 
 enum Turn {
@@ -108,9 +109,14 @@ impl Plan {
         let Some(location) = &self.location else { return self.attach_private(process, inherited) };
         let may_make = self.how != How::Open && !self.read_only;
         let directory = Directory::open(location, self.sharing, may_make && location.make_directory)?;
+        let clock = match &self.clock {
+            Some(clock) => clock.clone(),
+            None => Clock::of_directory(&directory, self.sharing)?,
+        };
+        let manner = Manner { read_only: self.read_only, clock: &clock };
         let deadline = Instant::now() + self.timeout;
         for _ in 0..TURNS_MAX {
-            match self.turn(process, &directory, location, inherited)? {
+            match self.turn(process, &directory, location, inherited, manner)? {
                 Turn::Done(attachment, opened) => return Ok((attachment, opened)),
                 Turn::Again { pause } => {
                     if Instant::now() >= deadline {
@@ -140,10 +146,6 @@ impl Plan {
         }
     }
 
-    fn manner(&self) -> Manner<'_> {
-        Manner { read_only: self.read_only, clock: &self.clock }
-    }
-
     fn recipe(&self) -> Recipe {
         Recipe {
             bytes: self.bytes,
@@ -160,6 +162,7 @@ impl Plan {
         directory: &Directory,
         location: &Location,
         inherited: Option<&Attachment>,
+        manner: Manner<'_>,
     ) -> Result<Turn> {
         let name = &*location.file;
         let path = || -> PathBuf { directory.path().join(name) };
@@ -167,14 +170,14 @@ impl Plan {
             if self.how == How::Open || self.read_only {
                 return Err(Error::Missing { path: path() });
             }
-            let made = create::make(process, directory, name, &self.recipe(), self.manner(), None)?;
+            let made = create::make(process, directory, name, &self.recipe(), manner, None)?;
             return Ok(self.made(made, Opened { created: true, ..Opened::default() }));
         };
         let content = file.content()?;
         if self.read_only {
             return match content {
                 Content::Ready(geometry, identity) => {
-                    self.attach_to(process, Target { file, geometry, identity, mapping: None }, inherited)
+                    self.attach_to(process, Target { file, geometry, identity, mapping: None }, inherited, manner)
                 }
                 Content::EarlierBoot(..) => Err(Error::EarlierBoot { path: path() }),
                 Content::Half => Ok(Turn::Again { pause: true }),
@@ -203,7 +206,7 @@ impl Plan {
                     ephemeral: identity.ephemeral,
                     ..self.recipe()
                 };
-                let made = create::make(process, directory, name, &recipe, self.manner(), Some(file.id()))?;
+                let made = create::make(process, directory, name, &recipe, manner, Some(file.id()))?;
                 Ok(self.made(made, Opened { created: true, remade_after_boot: true, ..Opened::default() }))
             }
             Content::Ready(..) if self.how == How::Create => Err(Error::Exists { path: path() }),
@@ -214,7 +217,7 @@ impl Plan {
                 if names.is_some() && directory.file_id(name)? != Some(file.id()) {
                     return Ok(Turn::Again { pause: false });
                 }
-                self.attach_to(process, Target { file, geometry, identity, mapping: None }, inherited)
+                self.attach_to(process, Target { file, geometry, identity, mapping: None }, inherited, manner)
             }
         }
     }
@@ -236,7 +239,13 @@ impl Plan {
         }
     }
 
-    fn attach_to(&self, process: &mut Process, mut target: Target, inherited: Option<&Attachment>) -> Result<Turn> {
+    fn attach_to(
+        &self,
+        process: &mut Process,
+        mut target: Target,
+        inherited: Option<&Attachment>,
+        manner: Manner<'_>,
+    ) -> Result<Turn> {
         let asked = self.bytes.map(create::whole_pages).transpose()?;
         let bytes_existing = target.geometry.region_bytes;
         let size_mismatch = asked.filter(|bytes| *bytes != bytes_existing).map(|bytes| (bytes, bytes_existing));
@@ -244,7 +253,7 @@ impl Plan {
             return Err(Error::SizeMismatch { bytes, bytes_existing });
         }
         target.mapping = inherited.and_then(|old| self.inherited_mapping(old, &target));
-        match Attachment::of(process, target, self.manner())? {
+        match Attachment::of(process, target, manner)? {
             Some(attachment) => Ok(Turn::Done(attachment, Opened { size_mismatch, ..Opened::default() })),
             None => Ok(Turn::Again { pause: false }),
         }
@@ -264,8 +273,10 @@ impl Plan {
         process: &mut Process,
         inherited: Option<&Attachment>,
     ) -> Result<(Arc<Attachment>, Opened)> {
+        let clock = self.clock.clone().unwrap_or_default();
+        let manner = Manner { read_only: self.read_only, clock: &clock };
         let Some(old) = inherited else {
-            let made = create::make_private(process, &self.recipe(), self.manner())?;
+            let made = create::make_private(process, &self.recipe(), manner)?;
             self.settle(&made.attachment);
             let opened = Opened { created: true, default_size: made.default_bytes, ..Opened::default() };
             return Ok((made.attachment, opened));
@@ -279,7 +290,7 @@ impl Plan {
             identity: old.identity.clone(),
             mapping: Some(Arc::clone(&os.mapping)),
         };
-        let attachment = Attachment::of(process, target, self.manner())?.ok_or_else(gone)?;
+        let attachment = Attachment::of(process, target, manner)?.ok_or_else(gone)?;
         Ok((attachment, Opened::default()))
     }
 }

@@ -6,11 +6,12 @@
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
 //! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
 //! `reserve`, `leases` and `fastcall` what users call, `open` and `arguments` what they may say,
-//! `iterate` and `errors` what they get back. The rules that unsafe code cites are in
+//! `iterate` and `errors` what they get back; `clock` is for tests. The rules that unsafe code cites are in
 //! `safety`.
 
 mod arguments;
 mod cache;
+mod clock;
 mod errors;
 mod fastcall;
 mod iterate;
@@ -83,6 +84,8 @@ mod _pycache {
 
     #[pymodule_export]
     use super::cache::Cache;
+    #[pymodule_export]
+    use super::clock::Clock;
     #[pymodule_export]
     use super::leases::{Lease, Rate};
     #[pymodule_export]

@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from pycache import Cache
 
+pytest_plugins = ["pycache.testing"]
+
 # Hypothesis prints the seed of what fails; examples are not kept between runs.
 settings.register_profile("pycache", database=None, deadline=None, print_blob=True)
 settings.load_profile("pycache")

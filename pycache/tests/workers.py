@@ -96,3 +96,8 @@ def hit_often(cache: Cache, times: int) -> None:
     for _ in range(times):
         if limit.hit().allowed:
             cache.incr("allowed", default=0)
+
+
+def say_whether_it_is_there(cache: Cache, key: Any) -> None:
+    """Writes down whether the key is found."""
+    cache["found"] = key in cache

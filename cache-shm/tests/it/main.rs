@@ -4,6 +4,7 @@
 //! that a role forks. They are steered through pipes, never by waiting some time.
 
 mod bad_input;
+mod clocks;
 mod consistency;
 mod creation;
 mod death;

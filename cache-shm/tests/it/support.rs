@@ -205,6 +205,7 @@ fn peer() {
         "cycles" => crate::death::cycles(region(&argument)),
         "write_values" => crate::consistency::write_values(region("torn"), &argument),
         "read_values" => crate::consistency::read_values(region("torn")),
+        "look" => crate::clocks::look(region(&argument)),
         "increment" => crate::consistency::increment(region("sum")),
         "exchange" => crate::consistency::exchange(region("sum")),
         "threads_and_forks" => crate::forks::threads_and_forks(region(&argument)),

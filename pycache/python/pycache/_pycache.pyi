@@ -4,7 +4,7 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, M
 from datetime import datetime, timedelta
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, Protocol, overload
+from typing import Any, Generic, Literal, Protocol, final, overload
 
 from typing_extensions import Self, TypeVar, disjoint_base
 
@@ -32,6 +32,7 @@ __all__ = [
     "Busy",
     "Cache",
     "CacheError",
+    "Clock",
     "Closed",
     "EarlierBoot",
     "ForeignOwner",
@@ -442,6 +443,17 @@ class Lease:
     def _try(self, holder: int) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class Clock:
+    """The clock of all regions in a directory, moved by hand instead of waited for."""
+
+    def __new__(cls, directory: str | PathLike[str]) -> Self: ...
+    def advance(self, seconds: float | timedelta, /) -> None:
+        """Moves the clock on by more than zero seconds, for everybody at once and never back."""
+
+    @property
+    def now(self) -> float: ...
 
 @disjoint_base
 class Rate:

@@ -8,6 +8,7 @@ its kind is logged. Mistakes of the program, such as a value that cannot be stor
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,7 @@ class Region:
         #: How many failures of each kind were ignored, by the ``code`` of the error.
         self.failures: Counter[str] = Counter()
         self._cache: Cache[Any, Any] | None = None
+        _regions.add(self)
 
     @property
     def cache(self) -> Cache[Any, Any]:
@@ -100,6 +102,15 @@ class Region:
             self.cache.delete(key)
         except CacheError:
             pass
+
+
+_regions: weakref.WeakSet[Region] = weakref.WeakSet()
+
+
+def forget() -> None:
+    """Lets every region be opened anew at its next use: for tests that move the directory."""
+    for region in list(_regions):
+        region._cache = None
 
 
 _shared: dict[tuple[Any, ...], Region] = {}
