@@ -30,6 +30,8 @@ mod walks;
 
 use std::path::PathBuf;
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -77,24 +79,38 @@ fn regions(py: Python<'_>, dir: Option<PathBuf>) -> PyResult<Vec<Bound<'_, PyDic
         .collect()
 }
 
-/// Native code of the package `pycache`; import that instead.
-#[pymodule]
-mod _pycache {
-    use pyo3::prelude::*;
-
-    #[pymodule_export]
-    use super::cache::Cache;
-    #[pymodule_export]
-    use super::clock::Clock;
-    #[pymodule_export]
-    use super::leases::{Lease, Rate};
-    #[pymodule_export]
-    use super::{decode, destroy, encode, regions};
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        crate::fastcall::register(module.py())?;
-        crate::errors::register(module)
+/// An error anywhere but in the main interpreter: classes and exceptions are kept in statics.
+fn refuse_subinterpreters() -> PyResult<()> {
+    // SAFETY: Y1: the interpreter is importing this module. Both only return an address.
+    let (current, main) = unsafe { (ffi::PyInterpreterState_Get(), ffi::PyInterpreterState_Main()) };
+    if std::ptr::eq(current, main) {
+        return Ok(());
     }
+    Err(PyImportError::new_err(
+        "pycache works in the main interpreter only, not in subinterpreters; use processes, which share its regions",
+    ))
+}
+
+/// Native code of the package `pycache`; import that instead.
+// With the GIL, also on free-threaded builds: the buffers of others are read in the belief
+// that no other Python code runs meanwhile.
+#[pymodule(gil_used = true)]
+fn _pycache(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Before any class is made.
+    refuse_subinterpreters()?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<cache::Cache>()?;
+    module.add_class::<clock::Clock>()?;
+    module.add_class::<leases::Lease>()?;
+    module.add_class::<leases::Rate>()?;
+    for function in [
+        wrap_pyfunction!(decode, module)?,
+        wrap_pyfunction!(destroy, module)?,
+        wrap_pyfunction!(encode, module)?,
+        wrap_pyfunction!(regions, module)?,
+    ] {
+        module.add_function(function)?;
+    }
+    fastcall::register(module.py())?;
+    errors::register(module)
 }
