@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench bench-full report hit-ratio chaos crash-sweep wheel clean
+.PHONY: help demo test check docs bench bench-full report hit-ratio chaos crash-sweep wheel wheels clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -51,6 +51,9 @@ crash-sweep: ## a death after every instruction of every operation, recovered an
 
 wheel: ## the Python package, built from the tree and installed into .venv
 	@.ci/with-tools python .ci/wheel.py
+
+wheels: ## a tested wheel for every CPython from 3.10 to 3.13 that is installed, in target/wheels
+	@.ci/with-tools python .ci/wheels.py
 
 clean: ## removes everything that was built
 	rm -rf target .venv .pytest_cache .hypothesis

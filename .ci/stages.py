@@ -148,6 +148,7 @@ def stages(quick: bool) -> list[Stage]:
         Stage("python", pytest("pycache/tests"), counts_tests=True),
         Stage("benches", pytest("benches/test_benches.py"), counts_tests=True),
         Stage("docs", pytest(".ci/test_docs.py", ".ci/test_guide.py", ".ci/test_site.py"), counts_tests=True),
+        Stage("wheels", [sys.executable, ".ci/wheels.py"], counts_tests=True),
     ]
     return every
 

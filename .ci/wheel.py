@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
-WHEELS = TREE / "target" / "wheels"
+WHEELS = TREE / "target" / "wheel"
 
 
 def main() -> int:
