@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
 
-use crate::{errors, key, value};
+use crate::{errors, kept, key, value};
 
 /// An optional argument for which None is a value like any other.
 pub(crate) enum Given<'py> {
@@ -152,7 +152,7 @@ pub(crate) fn group(object: &Bound<'_, PyAny>) -> PyResult<u32> {
             class.name()?
         )));
     };
-    match py.import("grp")?.call_method1("getgrnam", (name,)) {
+    match kept::load(py, "grp")?.call_method1("getgrnam", (name,)) {
         Ok(found) => found.getattr("gr_gid")?.extract(),
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyKeyError>(py) => {
             Err(PyValueError::new_err(format!("there is no group named {:?}", name.to_cow()?)))

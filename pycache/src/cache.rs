@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use cache_shm::{Error, Meta};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
 use crate::iterate::{CacheIterator, What};
+use crate::kept::{Kept, load};
 use crate::key::{self, Key, Scratch};
 use crate::open::{self, Identity, Options};
 use crate::value::coder::{Coder, Wanted};
@@ -70,10 +70,8 @@ pub(crate) struct Cache {
 
 /// A class of `pycache._views`, for what Python code does as well.
 fn view<'py>(cache: &Bound<'py, Cache>, class: &str) -> PyResult<Bound<'py, PyAny>> {
-    static VIEWS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let py = cache.py();
-    let views = VIEWS.get_or_try_init(py, || py.import("pycache._views").map(Bound::unbind))?;
-    views.bind(py).getattr(class)?.call1((cache,))
+    static VIEWS: Kept<Py<PyModule>> = Kept::new();
+    VIEWS.import(cache.py(), "pycache._views")?.getattr(class)?.call1((cache,))
 }
 
 #[pymethods]
@@ -586,7 +584,7 @@ impl Cache {
             ));
         }
         let size = cache.handle.map().map_err(Self::raise(py))?.geometry().region_bytes;
-        let reopen = py.import("pycache._views")?.getattr("reopen")?;
+        let reopen = load(py, "pycache._views")?.getattr("reopen")?;
         Ok((reopen, (this.get_type(), cache.options.reopen(py, size, cache.handle.path())?)))
     }
 }

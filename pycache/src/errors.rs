@@ -8,8 +8,9 @@
 use cache_core::Error;
 use cache_core::error::TABLE;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
+
+use crate::kept::Kept;
 
 struct Classes {
     base: Py<PyType>,
@@ -17,10 +18,10 @@ struct Classes {
     by_row: Vec<Py<PyType>>,
 }
 
-static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
+static CLASSES: Kept<Classes> = Kept::new();
 
 fn classes(py: Python<'_>) -> PyResult<&Classes> {
-    CLASSES.get_or_try_init(py, || {
+    CLASSES.get(py, || {
         let builtins = py.import("builtins")?;
         let make = builtins.getattr("type")?;
         let attributes = PyDict::new(py);

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use cache_shm::{Error, Kind, Limit, NEVER, Name, Terms, thread_number};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt};
 
 use crate::arguments::Ttl;
 use crate::cache::Cache;
 use crate::errors;
+use crate::kept::Kept;
 use crate::key::{Key, Scratch};
 use crate::wait::SLICE;
 
@@ -288,8 +288,8 @@ impl Rate {
 
 /// What `pycache.leases` has under that name.
 fn leases<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static LEASES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    LEASES.get_or_try_init(py, || py.import("pycache.leases").map(Bound::unbind))?.bind(py).getattr(name)
+    static LEASES: Kept<Py<PyModule>> = Kept::new();
+    LEASES.import(py, "pycache.leases")?.getattr(name)
 }
 
 #[pymethods]

@@ -6,7 +6,7 @@
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
 //! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
 //! `reserve`, `leases` and `fastcall` what users call, `open` and `arguments` what they may say,
-//! `iterate` and `errors` what they get back; `clock` is for tests. The rules that unsafe code cites are in
+//! `iterate` and `errors` what they get back; `kept` is for what is made once, `clock` for tests. The rules that unsafe code cites are in
 //! `safety`.
 
 mod arguments;
@@ -15,6 +15,7 @@ mod clock;
 mod errors;
 mod fastcall;
 mod iterate;
+mod kept;
 mod key;
 mod leases;
 mod lifetimes;
@@ -103,6 +104,9 @@ fn _pycache(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<clock::Clock>()?;
     module.add_class::<leases::Lease>()?;
     module.add_class::<leases::Rate>()?;
+    // Made now, not at their first use, in the middle of which another thread might fork.
+    module.py().get_type::<iterate::CacheIterator>();
+    module.py().get_type::<pinned::Pinned>();
     for function in [
         wrap_pyfunction!(decode, module)?,
         wrap_pyfunction!(destroy, module)?,

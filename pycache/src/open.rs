@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_shm::{Error, Mismatch, Mode, Opened};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyUserWarning};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use pyo3::{PyTypeInfo, intern};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
+use crate::kept::load;
 use crate::value::coder::Coder;
 
 /// Which region a handle is on.
@@ -184,7 +185,7 @@ impl Options {
 }
 
 fn log(py: Python<'_>, level: &str, text: String) -> PyResult<()> {
-    let logger = py.import(intern!(py, "logging"))?.call_method1("getLogger", ("pycache",))?;
+    let logger = load(py, "logging")?.call_method1("getLogger", ("pycache",))?;
     logger.call_method1(level, ("%s", text))?;
     Ok(())
 }

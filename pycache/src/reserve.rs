@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 use crate::arguments::{Given, Ttl};
 use crate::cache::Cache;
 use crate::errors;
+use crate::kept::load;
 use crate::key::{Key, Scratch};
 
 #[pymethods]
@@ -49,6 +50,6 @@ impl Cache {
             Ttl::of(&ttl)?;
             arguments.push(ttl);
         }
-        py.import("pycache._views")?.getattr("Reservation")?.call1(PyTuple::new(py, arguments)?)
+        load(py, "pycache._views")?.getattr("Reservation")?.call1(PyTuple::new(py, arguments)?)
     }
 }

@@ -12,7 +12,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from _thread import RLock, get_ident
 from collections.abc import MutableMapping
+from types import ModuleType
 from typing import NamedTuple
 
 from . import _pycache
@@ -111,6 +114,40 @@ __all__ = [
 ]
 
 MutableMapping.register(Cache)
+
+# Held while a module is loaded at its first use. A fork waits for it: a child of a process in
+# which another thread loads a module would wait for ever for that thread, which it does not have.
+_loading = RLock()
+_forking: set[int] = set()
+_LOADING_SECONDS_MAX = 10
+
+
+def _load(name: str) -> ModuleType:
+    with _loading:
+        __import__(name)
+        return sys.modules[name]
+
+
+def _before_fork() -> None:
+    if _loading.acquire(timeout=_LOADING_SECONDS_MAX):
+        _forking.add(get_ident())
+
+
+def _after_fork_in_parent() -> None:
+    if get_ident() in _forking:
+        _forking.discard(get_ident())
+        _loading.release()
+
+
+def _after_fork_in_child() -> None:
+    global _loading
+    _loading = RLock()
+    _forking.clear()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 class RegionInfo(NamedTuple):

@@ -17,6 +17,7 @@ use pyo3::{ffi, intern};
 
 use super::{Payload, Serializer};
 use crate::errors;
+use crate::kept::Kept;
 
 const CONTIGUOUS_WANTED: &str =
     "a buffer is stored if it is C-contiguous; store a copy that is (bytes(...), numpy.ascontiguousarray(...))";
@@ -126,8 +127,8 @@ fn contiguous<'py>(object: &Bound<'py, PyAny>) -> PyResult<Lent<'py>> {
 
 /// A function of `pycache._arrays`.
 fn arrays<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static ARRAYS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    ARRAYS.get_or_try_init(py, || py.import("pycache._arrays").map(Bound::unbind))?.bind(py).getattr(name)
+    static ARRAYS: Kept<Py<PyModule>> = Kept::new();
+    ARRAYS.import(py, "pycache._arrays")?.getattr(name)
 }
 
 fn array<'a, 'py>(object: &Bound<'py, PyAny>, bytes_max: u64) -> PyResult<(u8, Payload<'a, 'py>)> {

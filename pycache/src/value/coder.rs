@@ -8,11 +8,11 @@ use cache_core::{Error, kind};
 use pyo3::exceptions::{PyException, PyMemoryError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use super::{Payload, Serializer, decode_plain};
 use crate::errors;
+use crate::kept::Kept;
 
 /// See the module.
 pub(crate) struct Coder {
@@ -173,9 +173,8 @@ impl Coder {
 }
 
 fn codecs(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    static CODECS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = CODECS.get_or_try_init(py, || py.import("pycache._codecs").map(Bound::unbind))?;
-    Ok(module.bind(py).clone())
+    static CODECS: Kept<Py<PyModule>> = Kept::new();
+    CODECS.import(py, "pycache._codecs").cloned()
 }
 
 /// A ValueError of the constructor as the error of a wrong argument.

@@ -17,7 +17,6 @@ mod receive;
 
 use cache_core::{Error, kind};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyString, PyType};
 use pyo3::{ffi, intern};
 
@@ -27,6 +26,7 @@ pub(crate) use encode::{Encoder, ascii, small_int};
 pub(crate) use receive::Receiver;
 
 use crate::errors;
+use crate::kept::{Kept, load};
 use buffers::Lent;
 use coder::Coder;
 use decode::{Failure, text};
@@ -78,10 +78,10 @@ pub(crate) struct Types {
 
 impl Types {
     pub fn get(py: Python<'_>) -> PyResult<&Types> {
-        static TYPES: PyOnceLock<Types> = PyOnceLock::new();
-        TYPES.get_or_try_init(py, || {
+        static TYPES: Kept<Types> = Kept::new();
+        TYPES.get(py, || {
             let class = |module: &str, name: &str| -> PyResult<Py<PyType>> {
-                Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
+                Ok(load(py, module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
             };
             Ok(Types {
                 decimal: class("decimal", "Decimal")?,
@@ -206,15 +206,15 @@ fn pickle_may_help(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 fn pickle<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static DUMPS: Kept<Py<PyAny>> = Kept::new();
     let py = object.py();
-    let dumps = DUMPS.import(py, "pickle", "dumps")?;
+    let dumps = DUMPS.import_from(py, "pickle", "dumps")?;
     Ok(dumps.call1((object, PICKLE_PROTOCOL))?.cast_into::<PyBytes>()?)
 }
 
 fn unpickle<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    LOADS.import(bytes.py(), "pickle", "loads")?.call1((bytes,))
+    static LOADS: Kept<Py<PyAny>> = Kept::new();
+    LOADS.import_from(bytes.py(), "pickle", "loads")?.call1((bytes,))
 }
 
 /// The object that `bytes` of `kind` under `key` stand for. The bytes must be a private copy.

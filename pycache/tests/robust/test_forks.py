@@ -79,6 +79,23 @@ def test_children_of_a_process_with_busy_threads_never_hang(directory: str) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_child_that_is_forked_while_others_use_something_for_the_first_time_never_hangs(directory: str) -> None:
+    # A thread that loaded a module, or filled a static cell, at the moment of the fork left both
+    # locked for ever in the child: it hung in its first lock, or its first pickled value. Many
+    # programs at once, so that the moment is long.
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    started = []
+    for number in range(8):
+        os.mkdir(own := os.path.join(directory, str(number)))
+        started.append(subprocess.Popen([*command, own, "2"], stderr=subprocess.PIPE, text=True))
+    try:
+        said = [process.communicate(timeout=2 * workers.PATIENCE)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * 8, said
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_pool_whose_workers_are_killed_leaves_the_cache_whole(cache: Cache, method: str) -> None:
     context: Any = multiprocessing.get_context(method)
