@@ -5,6 +5,8 @@
 //! derives from `CacheError` and from the built-in exception of its row, so that
 //! both `except CacheError` and `except TimeoutError` work.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use cache_core::Error;
 use cache_core::error::TABLE;
 use pyo3::prelude::*;
@@ -19,6 +21,8 @@ struct Classes {
 }
 
 static CLASSES: Kept<Classes> = Kept::new();
+/// How often each row of the table was raised in this process.
+static RAISED: [AtomicU64; TABLE.len()] = [const { AtomicU64::new(0) }; TABLE.len()];
 
 fn classes(py: Python<'_>) -> PyResult<&Classes> {
     CLASSES.get(py, || {
@@ -65,6 +69,20 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
+/// How often each error was raised in this process, by its word; those that were.
+#[pyfunction]
+pub(crate) fn error_counts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let found = PyDict::new(py);
+    for (row, raised) in TABLE.iter().zip(&RAISED) {
+        // Relaxed: as where it is counted.
+        match raised.load(Ordering::Relaxed) {
+            0 => {}
+            count => found.set_item(row.word, count)?,
+        }
+    }
+    Ok(found)
+}
+
 /// The exception for `error`, ready to be raised.
 #[cold]
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
@@ -74,6 +92,8 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let rendering = error.rendering();
     let row = TABLE.iter().position(|row| row.number == rendering.number).unwrap_or(0);
+    // Relaxed: a statistic; nothing is inferred from it.
+    RAISED[row].fetch_add(1, Ordering::Relaxed);
     let class = classes(py)?.by_row[row].bind(py);
     let value = class.call1((error.to_string(),))?;
     value.setattr("code", rendering.word)?;

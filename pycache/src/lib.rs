@@ -111,6 +111,7 @@ fn _pycache(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(decode, module)?,
         wrap_pyfunction!(destroy, module)?,
         wrap_pyfunction!(encode, module)?,
+        wrap_pyfunction!(errors::error_counts, module)?,
         wrap_pyfunction!(regions, module)?,
     ] {
         module.add_function(function)?;

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pycache
-from pycache import Cache, destroy, regions
+from pycache import Cache, destroy, error_counts, regions
 
 PACKAGE = Path(pycache.__file__).parent
 METHODS = sorted(name for name in dir(Cache) if not name.startswith("_") and callable(getattr(Cache, name)))
@@ -40,8 +40,8 @@ def test_the_example_of_a_method_is_true(cache: Cache, name: str) -> None:
 
 
 def test_the_examples_of_the_package_are_true(directory: str) -> None:
-    names = {"Cache": Cache, "regions": regions, "destroy": destroy, "directory": directory}
-    for what in (pycache, Cache, regions, destroy):
+    names = {"Cache": Cache, "regions": regions, "destroy": destroy, "error_counts": error_counts, "directory": directory}
+    for what in (pycache, Cache, regions, destroy, error_counts):
         passes(examples(what.__doc__, what.__name__, dict(names)))
 
 
@@ -96,7 +96,7 @@ def test_all_names_are_exported() -> None:
     assert sorted(pycache.__all__) == pycache.__all__
     assert all(hasattr(pycache, name) for name in pycache.__all__)
     errors = {name for name, value in vars(pycache).items() if isinstance(value, type) and issubclass(value, Exception)}
-    assert errors | {"Cache", "RegionInfo", "destroy", "regions", "__version__"} == set(pycache.__all__)
+    assert errors | {"Cache", "RegionInfo", "destroy", "error_counts", "regions", "__version__"} == set(pycache.__all__)
 
 
 def test_the_command_is_the_same_program_both_ways(directory: str) -> None:
@@ -131,7 +131,7 @@ def test_what_the_command_writes_python_reads(directory: str) -> None:
 # --- types --------------------------------------------------------------------------------------
 
 needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
-FRAMEWORKS = ["aiocache", "cachelib", "django", "dogpile", "flask_caching", "limits", "requests_cache"]
+FRAMEWORKS = ["aiocache", "cachelib", "django", "dogpile", "flask_caching", "limits", "prometheus_client", "requests_cache"]
 MISSING = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is None]
 needs_frameworks = pytest.mark.skipif(bool(MISSING), reason=f"not installed, but imported by adapters: {', '.join(MISSING)}")
 

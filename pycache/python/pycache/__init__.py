@@ -110,6 +110,7 @@ __all__ = [
     "WrongSerializer",
     "__version__",
     "destroy",
+    "error_counts",
     "regions",
 ]
 
@@ -194,3 +195,20 @@ def destroy(name: str, dir: str | os.PathLike[str] | None = None) -> None:
     []
     """
     _pycache.destroy(name, dir)
+
+
+def error_counts() -> dict[str, int]:
+    """How often each error of the cache was raised in this process, on all its caches, by its ``code``.
+
+    A forked child begins with the counts of its parent. Errors that did not happen are missing, and so
+    are those that were answered without an exception, such as the keys that ``set_many`` returns.
+
+    >>> before = error_counts().get("key_empty", 0)
+    >>> Cache(None, size="2MB").get("")
+    Traceback (most recent call last):
+    ...
+    pycache.InvalidKey: the key is empty; a key has 1 to 65,535 bytes
+    >>> error_counts()["key_empty"] - before
+    1
+    """
+    return _pycache.error_counts()

@@ -75,6 +75,7 @@ __all__ = [
     "decode",
     "destroy",
     "encode",
+    "error_counts",
     "regions",
 ]
 __version__: str
@@ -464,6 +465,7 @@ class Rate:
 
 def regions(dir: str | PathLike[str] | None = None) -> list[dict[str, Any]]: ...
 def destroy(name: str, dir: str | PathLike[str] | None = None) -> None: ...
+def error_counts() -> dict[str, int]: ...
 def encode(value: object, bytes_max: int = ...) -> tuple[int, bytes]:
     """Kind and bytes of ``value``, as docs/value-encoding.md describes them. For tests and tools."""
 
