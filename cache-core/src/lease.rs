@@ -55,6 +55,8 @@ pub enum Kind {
     Semaphore = 2,
     /// A rate.
     Limit = 3,
+    /// Held by whoever makes the value of a key.
+    Flight = 4,
 }
 
 /// A name in the lease table: 128 bits of seeded hash.

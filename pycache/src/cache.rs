@@ -321,30 +321,6 @@ impl Cache {
         Ok(count)
     }
 
-    /// The value under `key`; if there is none, stores `default` (or what it returns, if it
-    /// is a function) and returns it.
-    ///
-    /// If another process stores the key first, its value is the one returned.
-    ///
-    /// >>> cache.get_or_set("a", lambda: 6 * 7, ttl=60)
-    /// 42
-    /// >>> cache.get_or_set("a", 0)
-    /// 42
-    #[pyo3(signature = (key, default, ttl=Ttl::Unset))]
-    fn get_or_set<'py>(
-        &self,
-        key: &Bound<'py, PyAny>,
-        default: &Bound<'py, PyAny>,
-        ttl: Ttl,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let mut scratch = Scratch::new();
-        if let Some(value) = self.lookup(key.py(), Key::of(key, &mut scratch)?.bytes)? {
-            return Ok(value);
-        }
-        let value = if default.is_callable() { default.call0()? } else { default.clone() };
-        Ok(self.get_or_add(key, &value, ttl)?.unwrap_or(value))
-    }
-
     /// The value under `key`; if there is none, stores `default` and returns it, in one step.
     ///
     /// >>> cache.setdefault("a", []), cache.setdefault("a", [1])

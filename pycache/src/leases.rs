@@ -146,18 +146,24 @@ impl Lease {
 #[pymethods]
 impl Lease {
     #[new]
+    #[pyo3(signature = (cache, name, count, ttl, reentrant, flight=false))]
     fn new(
         cache: &Bound<'_, Cache>,
         name: &Bound<'_, PyAny>,
         count: u32,
         ttl: Ttl,
         reentrant: bool,
+        flight: bool,
     ) -> PyResult<Lease> {
         let py = cache.py();
         let mut scratch = Scratch::new();
         let bytes = Key::of(name, &mut scratch)?.bytes;
         let map = cache.get().handle.map().map_err(Cache::raise(py))?;
-        let kind = if count == 0 { Kind::Lock } else { Kind::Semaphore };
+        let kind = match count {
+            0 if flight => Kind::Flight,
+            0 => Kind::Lock,
+            _ => Kind::Semaphore,
+        };
         let name = map.lease_name(kind, bytes).map_err(Cache::raise(py))?;
         if count > 0 {
             // Says whether a semaphore can have so many.
@@ -204,6 +210,12 @@ impl Lease {
     /// One try for a task, whose number `holder` is.
     fn _try(&self, py: Python<'_>, holder: u64) -> PyResult<bool> {
         self.take_now(py, holder)
+    }
+
+    /// The token of whoever holds the lock now; None if nobody does.
+    fn _current(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        Ok(map.lease(self.name).map(|lease| lease.token))
     }
 
     /// True if nobody could take it now.

@@ -5,8 +5,9 @@
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
 //! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
-//! `reserve`, `leases` and `fastcall` what users call, `open` and `arguments` what they may say,
-//! `iterate` and `errors` what they get back; `kept` is for what is made once, `clock` for tests. The rules that unsafe code cites are in
+//! `reserve`, `leases`, `flight` and `fastcall` what users call, `open` and `arguments` what they
+//! may say, `iterate` and `errors` what they get back; `kept` is for what is made once, `clock`
+//! for tests. The rules that unsafe code cites are in
 //! `safety`.
 
 mod arguments;
@@ -14,6 +15,7 @@ mod cache;
 mod clock;
 mod errors;
 mod fastcall;
+mod flight;
 mod iterate;
 mod kept;
 mod key;
@@ -48,6 +50,12 @@ fn encode<'py>(value: &Bound<'py, PyAny>, bytes_max: u64) -> PyResult<(u8, Bound
 #[pyfunction]
 fn decode<'py>(py: Python<'py>, kind: u8, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     value::decode(py, b"", kind, data, &value::coder::Coder::SAFE)
+}
+
+/// A number that no other thread of this process has, whatever runs on it in turns.
+#[pyfunction]
+fn thread_number() -> u64 {
+    cache_shm::thread_number()
 }
 
 /// Destroys the region of that name, whatever state it is in, without opening it.
@@ -113,6 +121,7 @@ fn _pycache(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(encode, module)?,
         wrap_pyfunction!(errors::error_counts, module)?,
         wrap_pyfunction!(regions, module)?,
+        wrap_pyfunction!(thread_number, module)?,
     ] {
         module.add_function(function)?;
     }

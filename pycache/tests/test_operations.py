@@ -226,7 +226,7 @@ def test_get_or_set_stores_nothing_when_the_function_fails(cache: Cache) -> None
         cache.get_or_set("a", fail)
     assert "a" not in cache
     with pytest.raises(UnsupportedType):
-        cache.get_or_set("a", object)
+        cache.get_or_set("a", object, on_error="raise")
     assert "a" not in cache
 
 

@@ -151,6 +151,31 @@ assert_type(cache.pop("a", None), list[int] | None)
 assert_type(cache.get_many(["a", "b"]), dict[str, list[int]])
 assert_type(cache.set_many({"a": [1]}), list[str])
 assert_type(cache.get_or_set("a", lambda: [1], ttl=5), list[int])
+
+@cache.memoize(ttl=5, ignore=("wide",))
+def load(number: int, wide: bool = False) -> list[int]:
+    return [number]
+
+@cache.memoize
+async def aload(number: int) -> str:
+    return str(number)
+
+class Shelf:
+    @cache.memoize(ignore=("self",))
+    def book(self, number: int) -> str:
+        return str(number)
+
+async def wait_for_it() -> None:
+    assert_type(await cache.aget_or_set("a", lambda: [1]), list[int])
+    assert_type(await aload(5), str)
+    async with cache.alock("a"):
+        pass
+
+assert_type(load(5, wide=True), list[int])
+assert_type(load.refresh(5), list[int])
+assert_type(load.cache_key(5), str)
+assert_type(load.cache_info().hits, int)
+assert_type(Shelf().book(5), str)
 assert_type(cache.add("a", [1], ttl=None), bool)
 assert_type(cache.incr("n", default=0), int)
 assert_type(cache.ttl("a"), float | None)

@@ -101,3 +101,26 @@ def hit_often(cache: Cache, times: int) -> None:
 def say_whether_it_is_there(cache: Cache, key: Any) -> None:
     """Writes down whether the key is found."""
     cache["found"] = key in cache
+
+
+def make_once(cache: Cache, barrier: Any) -> None:
+    """Misses a key together with others."""
+
+    def make() -> int:
+        cache.incr("made", default=0)
+        wait_for(cache, "go", True)
+        return os.getpid()
+
+    barrier.wait(PATIENCE)
+    cache.incr("missing", default=0)
+    cache.incr(("got", cache.get_or_set("key", make)), default=0)
+
+
+def lead_until_killed(cache: Cache, key: str) -> None:
+    """Makes a value and never ends."""
+
+    def make() -> None:
+        cache["leads"] = True
+        time.sleep(PATIENCE)
+
+    cache.get_or_set(key, make)

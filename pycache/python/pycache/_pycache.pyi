@@ -1,19 +1,23 @@
 """Native code of the package ``pycache``; import that instead."""
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from datetime import datetime, timedelta
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, Protocol, final, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, final, overload
 
 from typing_extensions import Self, TypeVar, disjoint_base
 
+from ._memoize import Memoized, _Memoize
 from ._views import Reservation
 from .leases import Lock, RateLimit, Semaphore
 
 _Key = TypeVar("_Key", default=Any)
 _Value = TypeVar("_Value", default=Any)
 _Default = TypeVar("_Default")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _K = TypeVar("_K")
 _V_co = TypeVar("_V_co", covariant=True)
 
@@ -77,6 +81,7 @@ __all__ = [
     "encode",
     "error_counts",
     "regions",
+    "thread_number",
 ]
 __version__: str
 
@@ -349,9 +354,81 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         """Removes every key; how many were there."""
 
     @overload
-    def get_or_set(self, key: _Key, default: Callable[[], _Value], ttl: float | timedelta | None = ...) -> _Value: ...
+    def get_or_set(
+        self,
+        key: _Key,
+        default: Callable[[], _Value],
+        ttl: float | timedelta | None = ...,
+        *,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
+    ) -> _Value:
+        """The value; if there is none, what the function returns: one caller of the host makes it."""
+
     @overload
-    def get_or_set(self, key: _Key, default: _Value, ttl: float | timedelta | None = ...) -> _Value: ...
+    def get_or_set(
+        self,
+        key: _Key,
+        default: _Value,
+        ttl: float | timedelta | None = ...,
+        *,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
+    ) -> _Value: ...
+    @overload
+    def aget_or_set(
+        self,
+        key: _Key,
+        default: Callable[[], Awaitable[_Value]],
+        ttl: float | timedelta | None = ...,
+        *,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
+    ) -> Coroutine[Any, Any, _Value]:
+        """As ``get_or_set`` for the running task; other tasks run while it waits."""
+
+    @overload
+    def aget_or_set(
+        self,
+        key: _Key,
+        default: Callable[[], _Value],
+        ttl: float | timedelta | None = ...,
+        *,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
+    ) -> Coroutine[Any, Any, _Value]: ...
+    @overload
+    def aget_or_set(
+        self,
+        key: _Key,
+        default: _Value,
+        ttl: float | timedelta | None = ...,
+        *,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
+    ) -> Coroutine[Any, Any, _Value]: ...
+    @property
+    def failures(self) -> Counter[str]: ...
+    def alock(self, name: Any, ttl: float | timedelta | None = None, reentrant: bool = False) -> Lock:
+        """The lock of that name, for ``async with``."""
+
+    @overload
+    def memoize(self, ttl: Callable[_P, _R], /) -> Memoized[_P, _R]:
+        """Decorates a function whose values are kept for all processes, and made once."""
+
+    @overload
+    def memoize(
+        self,
+        ttl: float | timedelta | None = ...,
+        *,
+        key: Callable[..., Any] | None = None,
+        prefix: str | None = None,
+        typed: bool = False,
+        ignore: Iterable[str] = (),
+        version: str | int | None = None,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
+    ) -> _Memoize: ...
     @overload
     def setdefault(
         self: Cache[_Key, _Default | None], key: _Key, default: None = None, ttl: float | timedelta | None = ...
@@ -423,7 +500,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
 class Lease:
     """A lock or semaphore of the host: what ``Lock`` and ``Semaphore`` share."""
 
-    def __new__(cls, cache: Cache, name: Any, count: int, ttl: float | timedelta | None, reentrant: bool) -> Self: ...
+    def __new__(cls, cache: Cache, name: Any, count: int, ttl: float | timedelta | None, reentrant: bool, flight: bool = False) -> Self: ...
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Takes it; True if it is held now. Waits for ``timeout`` seconds, or for ever (-1)."""
 
@@ -442,6 +519,7 @@ class Lease:
     @property
     def token(self) -> int | None: ...
     def _try(self, holder: int) -> bool: ...
+    def _current(self) -> int | None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
 
@@ -466,6 +544,9 @@ class Rate:
 def regions(dir: str | PathLike[str] | None = None) -> list[dict[str, Any]]: ...
 def destroy(name: str, dir: str | PathLike[str] | None = None) -> None: ...
 def error_counts() -> dict[str, int]: ...
+def thread_number() -> int:
+    """A number that no other thread of this process has."""
+
 def encode(value: object, bytes_max: int = ...) -> tuple[int, bytes]:
     """Kind and bytes of ``value``, as docs/value-encoding.md describes them. For tests and tools."""
 

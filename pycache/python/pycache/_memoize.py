@@ -1,0 +1,267 @@
+"""The decorator behind ``Cache.memoize``, and the keys that it makes of calls."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+
+from . import _flight
+from ._flight import MISSING
+from ._pycache import Cache, CacheError, encode
+
+# Arguments longer than this are in the key by their digest.
+_TEXT_MAX = 200
+# Exactly these are the same in every process by their repr, and equal to nothing of another type.
+_PLAIN = frozenset({int, str, bytes, type(None)})
+
+
+_P = ParamSpec("_P")
+_Q = ParamSpec("_Q")
+_S = TypeVar("_S")
+_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
+
+
+class CacheInfo(NamedTuple):
+    """Calls of this process that found a value, and that did not."""
+
+    hits: int
+    misses: int
+
+
+class Memoized(Protocol, Generic[_P, _R_co]):
+    """What a decorated function is to a type checker; it is a function."""
+
+    @property
+    def __wrapped__(self) -> Callable[_P, _R_co]: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Memoized[_P, _R_co]: ...
+    @overload
+    def __get__(self: Memoized[Concatenate[_S, _Q], _R], instance: _S, owner: Any = None) -> Callable[_Q, _R]: ...
+    def bypass(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
+        """Calls the function itself."""
+
+    def refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
+        """Calls the function and stores what it returns."""
+
+    def cache_key(self, *args: _P.args, **kwargs: _P.kwargs) -> str:
+        """The key of that call; UnsupportedType if its arguments make none."""
+
+    def cache_clear(self) -> None:
+        """Removes every value of the function, for all processes."""
+
+    def cache_info(self) -> CacheInfo:
+        """Hits and misses of this process."""
+
+
+class _Memoize(Protocol):
+    def __call__(self, function: Callable[_P, _R], /) -> Memoized[_P, _R]: ...
+
+
+def _name(function: Any) -> str:
+    """Module and name, the same in every process that runs the same program."""
+    module = function.__module__
+    if module in ("__main__", "__mp_main__"):
+        main = sys.modules.get(module)
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        if spec is not None and module == "__main__":
+            module = spec.name
+        elif file is not None:
+            module = os.path.realpath(file)
+    return f"{module}.{function.__qualname__}"
+
+
+def _class(of: type) -> str:
+    return f"{of.__module__}.{of.__qualname__}"
+
+
+def _text(value: Any, typed: bool) -> str:
+    """What stands for ``value`` in a key; UnsupportedType for what has no such text."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return repr(value)
+    if hasattr(kind, "__cache_key__"):
+        return f"<{_class(kind)} {_text(value.__cache_key__(), True)}>"
+    if isinstance(value, type):
+        return f"<class {_class(value)}>"
+    if isinstance(value, Enum):
+        return f"<{_class(kind)}.{value.name}>"
+    if kind is bool or kind is float:
+        return repr(value) if typed or value != value or value in (float("inf"), float("-inf")) or value % 1 else repr(int(value))
+    if kind is tuple or kind is list:
+        inner = ",".join(_text(item, typed) for item in value)
+        return f"({inner})" if kind is tuple else f"[{inner}]"
+    if kind is set or kind is frozenset:
+        return f"{{{','.join(sorted(_text(item, typed) for item in value))}}}"
+    if kind is dict:
+        return f"{{{','.join(sorted(f'{_text(key, typed)}:{_text(item, typed)}' for key, item in value.items()))}}}"
+    return "<{} {}>".format(*_bytes(value))
+
+
+def _bytes(value: Any) -> tuple[int, str]:
+    kind, data = encode(value)
+    return kind, data.hex()
+
+
+class Memoize:
+    """Decorates functions for one cache, as ``Cache.memoize`` describes it."""
+
+    def __init__(
+        self,
+        cache: Cache[Any, Any],
+        keep: dict[str, Any],
+        *,
+        key: Callable[..., Any] | None = None,
+        prefix: str | None = None,
+        typed: bool = False,
+        ignore: Iterable[str] = (),
+        version: str | int | None = None,
+        on_error: str = "call",
+        wait: float = 20.0,
+    ) -> None:
+        _flight.check(on_error, wait)
+        if isinstance(ignore, str):
+            raise TypeError("ignore is a collection of names of parameters, not a str")
+        self._cache, self._keep, self._key, self._prefix = cache, keep, key, prefix
+        self._typed, self._ignore, self._version = typed, frozenset(ignore), version
+        self._on_error, self._wait = on_error, wait
+
+    def __call__(self, function: Any) -> Any:
+        if isinstance(function, (classmethod, staticmethod)):
+            return type(function)(self(function.__func__))
+        if isinstance(function, property):
+            return property(self(function.fget), function.fset, function.fdel, function.__doc__)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError("what a generator function returns cannot be kept")
+        if not callable(function):
+            raise TypeError(f"memoize decorates functions, not {type(function).__name__}")
+        if self._prefix is None and getattr(function, "__name__", "<lambda>") == "<lambda>":
+            raise ValueError("a function without a name of its own needs prefix=, which begins its keys")
+        key_of, begin = self._keys(function)
+        return self._wrap(function, key_of, begin)
+
+    def _keys(self, function: Any) -> tuple[Callable[..., str], str]:
+        begin = self._prefix if self._prefix is not None else _name(function)
+        begin += "(" if self._version is None else f"@{self._version}("
+        typed, given, ignore = self._typed, self._key, self._ignore
+        signature = inspect.signature(function)
+        if unknown := sorted(ignore - signature.parameters.keys()):
+            raise TypeError(f"{begin[:-1]} has no parameter named {unknown[0]!r} to ignore")
+        kinds = inspect.Parameter
+        plain = not ignore and all(p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD) for p in signature.parameters.values())
+        plain_count = len(signature.parameters) if plain else -1
+
+        def text_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> str:
+            if given is not None:
+                return _text(given(*arguments, **keywords), typed)
+            if not keywords and len(arguments) == plain_count:
+                return ",".join([_text(value, typed) for value in arguments])
+            bound = signature.bind(*arguments, **keywords)
+            bound.apply_defaults()
+            parts = []
+            for name, parameter in signature.parameters.items():
+                if name in ignore:
+                    continue
+                value = bound.arguments[name]
+                if parameter.kind is kinds.VAR_POSITIONAL:
+                    parts += [_text(item, typed) for item in value]
+                elif parameter.kind is kinds.VAR_KEYWORD:
+                    parts += [f"{word}={_text(value[word], typed)}" for word in sorted(value)]
+                elif parameter.kind is kinds.KEYWORD_ONLY:
+                    parts.append(f"{name}={_text(value, typed)}")
+                else:
+                    parts.append(_text(value, typed))
+            return ",".join(parts)
+
+        def key_of(*arguments: Any, **keywords: Any) -> str:
+            text = text_of(arguments, keywords)
+            if len(text) > _TEXT_MAX:
+                text = "#" + hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+            return f"{begin}{text})"
+
+        return key_of, begin
+
+    def _wrap(self, function: Any, key_of: Callable[..., str], begin: str) -> Any:
+        cache, keep, on_error, wait = self._cache, self._keep, self._on_error, self._wait
+        hits = misses = 0
+        wrapper: Any
+        refresh: Any
+
+        def look(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str | None, Any, bool]:
+            """Key, value, and whether what is there cannot be read."""
+            nonlocal hits, misses
+            try:
+                key = key_of(*arguments, **keywords)
+            except (CacheError, RecursionError) as error:
+                misses += 1
+                _flight.failed(cache, error, on_error)
+                return None, MISSING, False
+            try:
+                found = cache.get(key, MISSING)
+            except Exception as error:
+                _flight.failed(cache, error, on_error)
+                misses += 1
+                return key, MISSING, True
+            if found is MISSING:
+                misses += 1
+            else:
+                hits += 1
+            return key, found, False
+
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def wrapper_task(*arguments: Any, **keywords: Any) -> Any:
+                key, found, is_bad = look(arguments, keywords)
+                if found is not MISSING:
+                    return found
+                if key is None:
+                    return await function(*arguments, **keywords)
+                return await _flight.fly(cache, key, partial(function, *arguments, **keywords), keep, on_error, wait, is_bad)
+
+            async def refresh_task(*arguments: Any, **keywords: Any) -> Any:
+                return keep_it(arguments, keywords, await function(*arguments, **keywords))
+
+            wrapper, refresh = wrapper_task, refresh_task
+        else:
+
+            @wraps(function)
+            def wrapper_call(*arguments: Any, **keywords: Any) -> Any:
+                key, found, is_bad = look(arguments, keywords)
+                if found is not MISSING:
+                    return found
+                if key is None:
+                    return function(*arguments, **keywords)
+                make = partial(function, *arguments, **keywords)
+                return _flight.get_or_set(cache, key, make, keep, on_error, wait, None, is_bad)
+
+            def refresh_call(*arguments: Any, **keywords: Any) -> Any:
+                return keep_it(arguments, keywords, function(*arguments, **keywords))
+
+            wrapper, refresh = wrapper_call, refresh_call
+
+        def keep_it(arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> Any:
+            try:
+                key = key_of(*arguments, **keywords)
+            except CacheError as error:
+                _flight.failed(cache, error, on_error)
+                return value
+            return _flight.store(cache, key, value, keep, on_error, True)
+
+        def cache_clear() -> None:
+            """Removes every value of the function, for all processes; walks over the cache."""
+            nonlocal hits, misses
+            hits = misses = 0
+            cache.delete_prefix(begin)
+
+        decorated: Any = wrapper
+        decorated.bypass, decorated.refresh, decorated.cache_key = function, refresh, key_of
+        decorated.cache_clear, decorated.cache_info = cache_clear, lambda: CacheInfo(hits, misses)
+        return decorated
