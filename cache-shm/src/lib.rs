@@ -28,6 +28,7 @@
 //! | `fork` | the wiped page by which a child learns that it is one |
 //! | `handover` | views that live through a fork |
 //! | `os` | the engine's host: clock, futex, memory, liveness |
+//! | `lease`, `refresh` | locks, and when a value is made anew |
 //! | [`safety`] | the rules behind every `unsafe` |
 //! | `file`, `directory`, `mapping`, `name`, `clock`, `hand`, `size`, `list`, `sys` | the pieces |
 //!
@@ -79,6 +80,7 @@ mod mapping;
 mod name;
 mod open;
 mod os;
+mod refresh;
 pub mod safety;
 mod size;
 mod sys;
@@ -96,4 +98,5 @@ pub use list::{RegionInfo, State, regions};
 pub use name::default_dir;
 pub use open::{Mismatch, Opened};
 pub use os::Os;
+pub use refresh::{Refresh, cost};
 pub use size::parse_size;

@@ -1,15 +1,20 @@
 //! Methods of `Cache` that make what is missing, once for all who miss it; `pycache._flight`
 //! and `pycache._memoize` do what comes after the first look.
 
+use std::time::Duration;
+
+use cache_shm::{Cas, Error, Refresh, WriteOptions};
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::arguments::{Given, Ttl};
 use crate::cache::Cache;
+use crate::errors;
 use crate::kept::{self, Kept};
 use crate::key::{Key, Scratch};
+use crate::value::Receiver;
 
 /// What `pycache._flight` has under that name.
 fn flight<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -17,14 +22,109 @@ fn flight<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     FLIGHT.import(py, "pycache._flight")?.getattr(name)
 }
 
-/// The keywords of a write: none, or the ttl.
-fn keep<'py>(py: Python<'py>, ttl: Given<'py>) -> PyResult<Bound<'py, PyDict>> {
-    let keep = PyDict::new(py);
-    if let Given::Value(ttl) = ttl {
-        Ttl::of(&ttl)?;
-        keep.set_item("ttl", ttl)?;
+/// Whether `memoize` was written without parentheses above `object`, a function or what
+/// stands for one in a class.
+fn is_function(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // Classmethods and properties are not callable themselves, but descriptors.
+    Ok(object.is_callable() || object.hasattr(pyo3::intern!(object.py(), "__get__"))?)
+}
+
+/// A number of seconds, more than zero.
+fn seconds(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    match Ttl::of(object) {
+        Ok(Ttl::For(duration)) => Ok(duration),
+        Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+            let class = object.get_type();
+            Err(PyTypeError::new_err(format!("{name} is a number of seconds or a timedelta; not {}", class.name()?)))
+        }
+        _ => Err(PyValueError::new_err(format!("{name} is more than zero seconds, and has an end"))),
     }
-    Ok(keep)
+}
+
+/// How early values are made anew; `None` if they are not.
+fn refresh(stale_ttl: Option<&Bound<'_, PyAny>>, early: Option<f64>) -> PyResult<Option<Refresh>> {
+    if stale_ttl.is_none() && early.is_none() {
+        return Ok(None);
+    }
+    let beta = early.unwrap_or(0.0);
+    if early.is_some() && !(beta > 0.0 && beta.is_finite()) {
+        return Err(PyValueError::new_err(format!("early is a number greater than zero, not {beta}")));
+    }
+    let stale = stale_ttl.map(|stale| seconds("stale_ttl", stale)).transpose()?.unwrap_or_default();
+    Ok(Some(Refresh { stale, beta }))
+}
+
+/// An error if somebody `wishes` what only a function can do, and `default` is none.
+#[inline]
+fn for_functions(default: &Bound<'_, PyAny>, wishes: bool) -> PyResult<()> {
+    if wishes && !default.is_callable() {
+        return Err(PyTypeError::new_err("stale_ttl, early, negative_ttl and negative need a function, not a value"));
+    }
+    Ok(())
+}
+
+/// What the Python side needs to know of one call, or of one decorated function.
+struct Wishes<'a, 'py> {
+    ttl: Given<'py>,
+    refresh: Option<Refresh>,
+    negative_ttl: Option<&'a Bound<'py, PyAny>>,
+    negative: Option<&'a Bound<'py, PyAny>>,
+    on_error: &'a str,
+    wait: f64,
+}
+
+impl<'py> Wishes<'_, 'py> {
+    /// They as a `pycache._flight.Plan`.
+    fn plan(self, cache: &Bound<'py, Cache>) -> PyResult<Bound<'py, PyAny>> {
+        let py = cache.py();
+        let given = match &self.ttl {
+            Given::Unset => Ttl::Unset,
+            Given::Value(ttl) => Ttl::of(ttl)?,
+        };
+        // The keywords of a write: none, or the ttl.
+        let keep = PyDict::new(py);
+        let Some(Refresh { stale, beta }) = self.refresh else {
+            if let Given::Value(ttl) = &self.ttl {
+                keep.set_item("ttl", ttl)?;
+            }
+            return self.call(py, &keep, None);
+        };
+        match if given == Ttl::Unset { cache.get().options.ttl } else { given } {
+            Ttl::For(ttl) => keep.set_item("ttl", ttl.saturating_add(stale))?,
+            Ttl::Past => keep.set_item("ttl", 0)?,
+            Ttl::Never | Ttl::Unset => {
+                let reason = "stale_ttl and early need a ttl: what is kept for ever is never made anew";
+                return Err(errors::exception(py, &Error::InvalidArgument { reason }));
+            }
+        }
+        self.call(py, &keep, Some((stale.as_secs_f64(), beta)))
+    }
+
+    fn call(
+        &self,
+        py: Python<'py>,
+        keep: &Bound<'py, PyDict>,
+        early: Option<(f64, f64)>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let negative_ttl = self.negative_ttl.map(|ttl| seconds("negative_ttl", ttl)).transpose()?;
+        flight(py, "Plan")?.call1((keep, early, negative_ttl, self.negative, self.on_error, self.wait))
+    }
+}
+
+impl Cache {
+    /// The value under `key`, and its version if it is due.
+    fn lookup_due<'py>(
+        &self,
+        py: Python<'py>,
+        key: &[u8],
+        refresh: &Refresh,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, Option<u64>)>> {
+        let mut receiver = Receiver::new(py, usize::MAX);
+        let found = self.handle.map().and_then(|map| map.get(key, &mut receiver)).map_err(Self::raise(py))?;
+        let Some(meta) = found else { return Ok(None) };
+        let is_due = self.handle.is_due(&meta, refresh).map_err(Self::raise(py))?;
+        Ok(Some((receiver.finish(key, &self.options.coder)?, is_due.then_some(meta.version))))
+    }
 }
 
 #[pymethods]
@@ -42,7 +142,18 @@ impl Cache {
     /// the error counted in `failures` and the first of its kind logged ("pycache").
     ///
     /// Args:
-    ///     on_error: "raise" raises such errors instead.
+    ///     stale_ttl: Seconds that the value is kept beyond `ttl`. In them one caller at a time
+    ///         makes it anew while all others get the old one at once. If the function raises,
+    ///         its caller gets the old value as well, the exception is counted in `failures` as
+    ///         "renewal_failed" and the first logged; the next caller tries again.
+    ///     early: Beta of XFetch: shortly before its end, the likelier the longer it took to make, the
+    ///         value is made anew by one caller, as above; 1 is usual, 2 is earlier.
+    ///     negative_ttl: Seconds for which exceptions of `negative` are remembered: whoever misses
+    ///         the key gets one of the same class and arguments, and no function is called.
+    ///     negative: Classes of exceptions, one or a tuple. Remembered are those that their class
+    ///         makes again from their ``args``, and whose ``args`` can be stored.
+    ///     on_error: "raise" raises such errors instead, and those of a function that makes a
+    ///         value anew.
     ///     wait: Longest wait for another caller, in seconds: 20, below the 30 after which
     ///         servers and proxies give up on a request.
     ///
@@ -50,12 +161,18 @@ impl Cache {
     /// 42
     /// >>> cache.get_or_set("a", 0)
     /// 42
-    #[pyo3(signature = (key, default, ttl=Given::Unset, *, on_error="call", wait=20.0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
+    #[pyo3(signature = (key, default, ttl=Given::Unset, *, stale_ttl=None, early=None, negative_ttl=None, negative=None,
+        on_error="call", wait=20.0))]
     fn get_or_set<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         default: &Bound<'py, PyAny>,
         ttl: Given<'py>,
+        stale_ttl: Option<&Bound<'py, PyAny>>,
+        early: Option<f64>,
+        negative_ttl: Option<&Bound<'py, PyAny>>,
+        negative: Option<&Bound<'py, PyAny>>,
         on_error: &str,
         wait: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -66,19 +183,26 @@ impl Cache {
             Given::Unset => Ttl::Unset,
             Given::Value(ttl) => Ttl::of(ttl)?,
         };
-        let failed = match cache.lookup(py, bytes) {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => None,
+        let refresh = refresh(stale_ttl, early)?;
+        for_functions(default, refresh.is_some() || negative_ttl.is_some() || negative.is_some())?;
+        let found = match &refresh {
+            None => cache.lookup(py, bytes).map(|found| found.map(|value| (value, None))),
+            Some(refresh) => cache.lookup_due(py, bytes, refresh),
+        };
+        let (failed, old) = match found {
+            Ok(Some((value, None))) => return Ok(value),
+            Ok(old) => (None, old),
             // Whatever keeps the value from being read; the function may do without.
             Err(error) if default.is_callable() && error.is_instance(py, PyException::type_object(py).as_any()) => {
-                Some(error.into_value(py))
+                (Some(error.into_value(py)), None)
             }
             Err(error) => return Err(error),
         };
         if !default.is_callable() {
             return Ok(cache.get_or_add(key, default, given)?.unwrap_or_else(|| default.clone()));
         }
-        flight(py, "get_or_set")?.call1((this, key, default, keep(py, ttl)?, on_error, wait, failed))
+        let plan = Wishes { ttl, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
+        flight(py, "get_or_set")?.call1((this, key, default, plan, failed, old))
     }
 
     /// As `get_or_set` for the running task: `default` may be a coroutine function, and other
@@ -89,18 +213,72 @@ impl Cache {
     /// ...     return 6 * 7
     /// >>> asyncio.run(cache.aget_or_set("a", compute, ttl=60))
     /// 42
-    #[pyo3(signature = (key, default, ttl=Given::Unset, *, on_error="call", wait=20.0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
+    #[pyo3(signature = (key, default, ttl=Given::Unset, *, stale_ttl=None, early=None, negative_ttl=None, negative=None,
+        on_error="call", wait=20.0))]
     fn aget_or_set<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         default: &Bound<'py, PyAny>,
         ttl: Given<'py>,
+        stale_ttl: Option<&Bound<'py, PyAny>>,
+        early: Option<f64>,
+        negative_ttl: Option<&Bound<'py, PyAny>>,
+        negative: Option<&Bound<'py, PyAny>>,
         on_error: &str,
         wait: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         Key::of(key, &mut Scratch::new())?;
-        flight(py, "aget_or_set")?.call1((this, key, default, keep(py, ttl)?, on_error, wait))
+        let refresh = refresh(stale_ttl, early)?;
+        for_functions(default, refresh.is_some() || negative_ttl.is_some() || negative.is_some())?;
+        let plan = Wishes { ttl, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
+        flight(py, "aget_or_set")?.call1((this, key, default, plan))
+    }
+
+    /// The value under `key`, with its version if it is due; None if there is none.
+    fn _look<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        stale: f64,
+        beta: f64,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, Option<u64>)>> {
+        let mut scratch = Scratch::new();
+        let stale = Duration::try_from_secs_f64(stale).unwrap_or_default();
+        self.lookup_due(key.py(), Key::of(key, &mut scratch)?.bytes, &Refresh { stale, beta })
+    }
+
+    /// Stores a value that took `cost` seconds to make: in any case, in place of the version
+    /// `token`, or if nothing is there. What the caller gets.
+    #[pyo3(signature = (key, value, cost, replaces, token, ttl=Ttl::Unset))]
+    fn _made<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        cost: f64,
+        replaces: bool,
+        token: Option<u64>,
+        ttl: Ttl,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client_flags = cache_shm::cost(Duration::try_from_secs_f64(cost).unwrap_or_default());
+        let there = self.store(key, value, ttl, |map, key, value, options| {
+            let options = &WriteOptions { client_flags, ..*options };
+            let mut copy = Vec::new();
+            Ok(match token {
+                Some(version) => {
+                    let _: Cas = map.cas(key, version, value, options)?;
+                    None
+                }
+                None if replaces => {
+                    map.set(key, value, options)?;
+                    None
+                }
+                None => map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)),
+            })
+        })?;
+        let Some((meta, copy)) = there else { return Ok(value.clone()) };
+        let mut scratch = Scratch::new();
+        self.taken(key.py(), Key::of(key, &mut scratch)?.bytes, &meta, &copy)
     }
 
     /// How many failures of the cache `get_or_set` and `memoize` passed by in this process, as
@@ -147,27 +325,36 @@ impl Cache {
     ///     typed: Keeps 1, 1.0 and True apart.
     ///     ignore: Names of parameters that are not in the key.
     ///     version: Is part of the key: another one begins anew.
-    ///     on_error, wait: As for `get_or_set`.
+    ///     stale_ttl, early, negative_ttl, negative, on_error, wait: As for `get_or_set`.
     ///
     /// >>> @cache.memoize(ttl=60, prefix="square")
     /// ... def square(number):
     /// ...     return number * number
     /// >>> square(7), square(number=7), square.cache_info()
     /// (49, 49, CacheInfo(hits=1, misses=1))
-    #[pyo3(signature = (ttl=Given::Unset, **options))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
+    #[pyo3(signature = (ttl=Given::Unset, *, stale_ttl=None, early=None, negative_ttl=None, negative=None,
+        on_error="call", wait=20.0, **options))]
     fn memoize<'py>(
         this: &Bound<'py, Self>,
         ttl: Given<'py>,
+        stale_ttl: Option<&Bound<'py, PyAny>>,
+        early: Option<f64>,
+        negative_ttl: Option<&Bound<'py, PyAny>>,
+        negative: Option<&Bound<'py, PyAny>>,
+        on_error: &str,
+        wait: f64,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        let function = match &ttl {
-            Given::Value(function) if function.is_callable() => Some(function.clone()),
-            _ => None,
+        let (function, ttl) = match ttl {
+            Given::Value(function) if is_function(&function)? => (Some(function), Given::Unset),
+            ttl => (None, ttl),
         };
-        let keep = keep(py, if function.is_some() { Given::Unset } else { ttl })?;
+        let refresh = refresh(stale_ttl, early)?;
+        let plan = Wishes { ttl, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
         let decorator = kept::load(py, "pycache._memoize")?.getattr("Memoize")?;
-        let decorator = decorator.call(PyTuple::new(py, [this.as_any(), keep.as_any()])?, options)?;
+        let decorator = decorator.call(PyTuple::new(py, [this.as_any(), plan.as_any()])?, options)?;
         function.map_or(Ok(decorator.clone()), |function| decorator.call1((function,)))
     }
 }

@@ -140,6 +140,16 @@ def test_methods_are_kept_without_their_objects(cache: Cache) -> None:
         def alone(number: int) -> int:
             return number
 
+        @cache.memoize
+        @classmethod
+        def bare(cls) -> str:
+            return cls.__name__
+
+        @cache.memoize
+        @property
+        def label(self) -> str:
+            return f"label {self.number}"
+
         @property
         @cache.memoize
         def title(self) -> str:
@@ -150,6 +160,7 @@ def test_methods_are_kept_without_their_objects(cache: Cache) -> None:
         assert (one.book("a"), two.book("a")) == ("1 a", "2 a")
         assert (one.shared(), two.shared()) == (1, 1)
         assert (one.inner(), Own.outer(), one.alone(3), two.title) == ("Own", "Own", 3, "shelf 2")
+        assert (one.bare(), Own.bare(), two.label) == ("Own", "Own", "label 2")
     assert Own.book.cache_info() == (2, 2)
     assert Own.book.cache_key(one, "a") in cache
     gone = weakref.ref(one)

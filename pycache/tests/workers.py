@@ -124,3 +124,37 @@ def lead_until_killed(cache: Cache, key: str) -> None:
         time.sleep(PATIENCE)
 
     cache.get_or_set(key, make)
+
+
+class Absent(LookupError):
+    """An exception that processes share."""
+
+
+def renew_once(cache: Cache, count: int) -> None:
+    """Meets a stale value together with others; who makes it anew waits for them."""
+
+    def make() -> str:
+        cache.incr("renewed", default=0)
+        wait_for(cache, "served old", count - 1)
+        return "new"
+
+    if cache.get_or_set("key", make, 60, stale_ttl=30) == "old":
+        cache.incr("served old", default=0)
+
+
+def renew_until_killed(cache: Cache) -> None:
+    """Makes a stale value anew and never ends."""
+
+    def make() -> None:
+        cache["renews"] = True
+        time.sleep(PATIENCE)
+
+    cache.get_or_set("key", make, 60, stale_ttl=30)
+
+
+def meet_absence(cache: Cache, key: str) -> None:
+    """Writes down which exception was remembered."""
+    try:
+        cache.get_or_set(key, lambda: None, negative_ttl=60, negative=LookupError)
+    except LookupError as error:
+        cache["met"] = (type(error).__name__, error.args)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial, wraps
+from time import perf_counter
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from . import _flight
@@ -116,22 +117,18 @@ class Memoize:
     def __init__(
         self,
         cache: Cache[Any, Any],
-        keep: dict[str, Any],
+        plan: _flight.Plan,
         *,
         key: Callable[..., Any] | None = None,
         prefix: str | None = None,
         typed: bool = False,
         ignore: Iterable[str] = (),
         version: str | int | None = None,
-        on_error: str = "call",
-        wait: float = 20.0,
     ) -> None:
-        _flight.check(on_error, wait)
         if isinstance(ignore, str):
             raise TypeError("ignore is a collection of names of parameters, not a str")
-        self._cache, self._keep, self._key, self._prefix = cache, keep, key, prefix
+        self._cache, self._plan, self._key, self._prefix = cache, plan, key, prefix
         self._typed, self._ignore, self._version = typed, frozenset(ignore), version
-        self._on_error, self._wait = on_error, wait
 
     def __call__(self, function: Any) -> Any:
         if isinstance(function, (classmethod, staticmethod)):
@@ -189,71 +186,78 @@ class Memoize:
         return key_of, begin
 
     def _wrap(self, function: Any, key_of: Callable[..., str], begin: str) -> Any:
-        cache, keep, on_error, wait = self._cache, self._keep, self._on_error, self._wait
+        cache, plan = self._cache, self._plan
+        on_error = plan.on_error
         hits = misses = 0
         wrapper: Any
         refresh: Any
 
-        def look(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str | None, Any, bool]:
-            """Key, value, and whether what is there cannot be read."""
+        def look(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str | None, Any, Any, bool]:
+            """Key, value, that with its version if it is due, and whether what is there cannot be read."""
             nonlocal hits, misses
             try:
                 key = key_of(*arguments, **keywords)
             except (CacheError, RecursionError) as error:
                 misses += 1
                 _flight.failed(cache, error, on_error)
-                return None, MISSING, False
+                return None, MISSING, None, False
             try:
-                found = cache.get(key, MISSING)
+                found, old = _flight.look(cache, key, plan)
             except Exception as error:
                 _flight.failed(cache, error, on_error)
                 misses += 1
-                return key, MISSING, True
+                return key, MISSING, None, True
             if found is MISSING:
                 misses += 1
             else:
                 hits += 1
-            return key, found, False
+            return key, found, old, False
 
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
             async def wrapper_task(*arguments: Any, **keywords: Any) -> Any:
-                key, found, is_bad = look(arguments, keywords)
-                if found is not MISSING:
+                key, found, old, is_bad = look(arguments, keywords)
+                if found is not MISSING and old is None:
                     return found
                 if key is None:
                     return await function(*arguments, **keywords)
-                return await _flight.fly(cache, key, partial(function, *arguments, **keywords), keep, on_error, wait, is_bad)
+                make = partial(function, *arguments, **keywords)
+                return await _flight.fly(cache, key, make, plan, old, is_bad)
 
             async def refresh_task(*arguments: Any, **keywords: Any) -> Any:
-                return keep_it(arguments, keywords, await function(*arguments, **keywords))
+                start = perf_counter()
+                value = await function(*arguments, **keywords)
+                return keep_it(arguments, keywords, value, perf_counter() - start)
 
             wrapper, refresh = wrapper_task, refresh_task
         else:
 
             @wraps(function)
             def wrapper_call(*arguments: Any, **keywords: Any) -> Any:
-                key, found, is_bad = look(arguments, keywords)
-                if found is not MISSING:
+                key, found, old, is_bad = look(arguments, keywords)
+                if found is not MISSING and old is None:
                     return found
                 if key is None:
                     return function(*arguments, **keywords)
                 make = partial(function, *arguments, **keywords)
-                return _flight.get_or_set(cache, key, make, keep, on_error, wait, None, is_bad)
+                return _flight.get_or_set(cache, key, make, plan, None, old, is_bad)
 
             def refresh_call(*arguments: Any, **keywords: Any) -> Any:
-                return keep_it(arguments, keywords, function(*arguments, **keywords))
+                start = perf_counter()
+                value = function(*arguments, **keywords)
+                return keep_it(arguments, keywords, value, perf_counter() - start)
 
             wrapper, refresh = wrapper_call, refresh_call
 
-        def keep_it(arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> Any:
+        def keep_it(arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, cost: float) -> Any:
             try:
                 key = key_of(*arguments, **keywords)
             except CacheError as error:
                 _flight.failed(cache, error, on_error)
                 return value
-            return _flight.store(cache, key, value, keep, on_error, True)
+            _flight.forget_raised(cache, key, plan)
+            return _flight.store(cache, key, value, plan, True, cost)
 
         def cache_clear() -> None:
             """Removes every value of the function, for all processes; walks over the cache."""

@@ -360,6 +360,10 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: Callable[[], _Value],
         ttl: float | timedelta | None = ...,
         *,
+        stale_ttl: float | timedelta | None = None,
+        early: float | None = None,
+        negative_ttl: float | timedelta | None = None,
+        negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
         wait: float = 20.0,
     ) -> _Value:
@@ -382,6 +386,10 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: Callable[[], Awaitable[_Value]],
         ttl: float | timedelta | None = ...,
         *,
+        stale_ttl: float | timedelta | None = None,
+        early: float | None = None,
+        negative_ttl: float | timedelta | None = None,
+        negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
         wait: float = 20.0,
     ) -> Coroutine[Any, Any, _Value]:
@@ -394,6 +402,10 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: Callable[[], _Value],
         ttl: float | timedelta | None = ...,
         *,
+        stale_ttl: float | timedelta | None = None,
+        early: float | None = None,
+        negative_ttl: float | timedelta | None = None,
+        negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
         wait: float = 20.0,
     ) -> Coroutine[Any, Any, _Value]: ...
@@ -407,6 +419,16 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         on_error: Literal["call", "raise"] = "call",
         wait: float = 20.0,
     ) -> Coroutine[Any, Any, _Value]: ...
+    def _look(self, key: _Key, stale: float, beta: float) -> tuple[_Value, int | None] | None: ...
+    def _made(
+        self,
+        key: _Key,
+        value: _Value,
+        cost: float,
+        replaces: bool,
+        token: int | None,
+        ttl: float | timedelta | None = ...,
+    ) -> _Value: ...
     @property
     def failures(self) -> Counter[str]: ...
     def alock(self, name: Any, ttl: float | timedelta | None = None, reentrant: bool = False) -> Lock:
@@ -421,13 +443,17 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         self,
         ttl: float | timedelta | None = ...,
         *,
+        stale_ttl: float | timedelta | None = None,
+        early: float | None = None,
+        negative_ttl: float | timedelta | None = None,
+        negative: type[Exception] | tuple[type[Exception], ...] | None = None,
+        on_error: Literal["call", "raise"] = "call",
+        wait: float = 20.0,
         key: Callable[..., Any] | None = None,
         prefix: str | None = None,
         typed: bool = False,
         ignore: Iterable[str] = (),
         version: str | int | None = None,
-        on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
     ) -> _Memoize: ...
     @overload
     def setdefault(
