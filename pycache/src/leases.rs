@@ -19,6 +19,9 @@ use crate::kept::Kept;
 use crate::key::{Key, Scratch};
 use crate::wait::SLICE;
 
+/// First pause between two tries among greenlets; the longest is a slice.
+const PAUSE_FIRST: Duration = Duration::from_millis(1);
+
 /// What a lease object holds now.
 #[derive(Clone, Copy)]
 struct Holding {
@@ -127,19 +130,44 @@ impl Lease {
         if self.take_now(py, holder)? {
             return Ok(true);
         }
+        if patience.is_some_and(|patience| patience.is_zero()) {
+            return Ok(false);
+        }
         let start = Instant::now();
+        // Who sleeps here would stop the other greenlets of this thread, the holder perhaps.
+        let greenlets = leases(py, "_greenlet_sleep")?.call0()?;
+        let mut pause = PAUSE_FIRST;
         loop {
             let left = patience.map_or(SLICE, |patience| patience.saturating_sub(start.elapsed()));
             if left.is_zero() {
                 return Ok(false);
             }
-            let slice_ns = left.min(SLICE).as_nanos() as u64;
-            let taken = py.detach(|| self.take(holder, slice_ns)).map_err(Cache::raise(py))?;
-            if self.note(py, holder, taken) {
+            let taken = if greenlets.is_none() {
+                let slice_ns = left.min(SLICE).as_nanos() as u64;
+                py.detach(|| self.take(holder, slice_ns))
+            } else {
+                greenlets.call1((pause.min(left).as_secs_f64(),))?;
+                pause = SLICE.min(2 * pause);
+                self.take(holder, 0)
+            };
+            if self.note(py, holder, taken.map_err(Cache::raise(py))?) {
                 return Ok(true);
             }
             py.check_signals()?;
         }
+    }
+
+    fn give_back(&self, py: Python<'_>, held: Holding) -> PyResult<()> {
+        let mut holdings = self.holdings();
+        if let Some(at) = holdings.iter().position(|other| other.token == held.token) {
+            holdings[at].depth -= 1;
+            if holdings[at].depth == 0 {
+                holdings.remove(at);
+            }
+        }
+        drop(holdings);
+        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        map.release_permit(self.name, held.permit, held.holder, held.token).map_err(Cache::raise(py))
     }
 }
 
@@ -186,17 +214,14 @@ impl Lease {
     /// Gives it back. Raises NotHolder if this thread or task does not hold it, or its ttl has
     /// passed.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let held = self.held(py)?;
-        let mut holdings = self.holdings();
-        if let Some(at) = holdings.iter().position(|other| other.token == held.token) {
-            holdings[at].depth -= 1;
-            if holdings[at].depth == 0 {
-                holdings.remove(at);
-            }
-        }
-        drop(holdings);
-        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
-        map.release_permit(self.name, held.permit, held.holder, held.token).map_err(Cache::raise(py))
+        self.give_back(py, self.held(py)?)
+    }
+
+    /// As `release`; what this thread or task does not hold, but another of this process got by
+    /// this object, is given back as well.
+    fn _release_any(&self, py: Python<'_>) -> PyResult<()> {
+        let held = self.held(py).or_else(|error| self.holdings().last().copied().ok_or(error))?;
+        self.give_back(py, held)
     }
 
     /// Lets it end in `ttl` seconds from now, or only with this process (None).

@@ -46,6 +46,19 @@ def _task() -> int | None:
     return _tasks.get(task) or _tasks.setdefault(task, next(_numbers))
 
 
+def _greenlet_sleep() -> Callable[[float], None] | None:
+    """What lets the other greenlets of this thread run; None where gevent runs none."""
+    gevent: Any = sys.modules.get("gevent")
+    monkey: Any = sys.modules.get("gevent.monkey")
+    try:
+        if gevent is None or not (isinstance(gevent.getcurrent(), gevent.Greenlet) or (monkey and monkey.is_module_patched("time"))):
+            return None
+        return cast(Callable[[float], None], gevent.sleep)
+    except AttributeError:
+        # Another thread is loading it.
+        return None
+
+
 class _Lease(_pycache.Lease):
     async def aacquire(self, timeout: float = -1) -> bool:
         """As ``acquire`` for the running task; other tasks run while it waits."""
