@@ -15,7 +15,6 @@ pytest.importorskip("dogpile.cache", reason="dogpile.cache is not installed")
 from dogpile.cache import CacheRegion, make_region
 from dogpile.cache.api import NO_VALUE
 from pycache import Cache, ValueTooLarge
-from pycache.adapters._lease import lock
 
 
 def configured(directory: str, expiration_time: float | None = None, **arguments: Any) -> CacheRegion:
@@ -136,8 +135,9 @@ def test_without_the_distributed_lock_each_process_has_its_own(directory: str) -
         assert list(cache) == ["key"]
 
 
-def test_a_lock_is_free_again_after_its_lease(cache: Cache) -> None:
-    first, second = lock(cache, "lock", 1), lock(cache, "lock", 60)
+def test_a_lock_is_free_again_after_its_time(directory: str) -> None:
+    # Two regions as two processes have them: one keeps a lock of each name.
+    first, second = (configured(directory, lock_timeout=seconds).backend.get_mutex("key") for seconds in (1, 60))
     assert first.acquire() and first.locked() and second.locked()
     assert second.acquire(wait=False) is False
     assert second.acquire() is True
@@ -145,6 +145,48 @@ def test_a_lock_is_free_again_after_its_lease(cache: Cache) -> None:
     assert second.locked(), "who lost the lock does not release it for another"
     second.release()
     assert not first.locked() and first.acquire(wait=False)
+
+
+def hold_for_ever(directory: str, holds: Any) -> None:
+    assert configured(directory, lock_timeout=None).backend.get_mutex("key").acquire()
+    holds.set()
+    time.sleep(60)
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(directory: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    holds = context.Event()
+    holder = context.Process(target=hold_for_ever, args=(directory, holds))
+    holder.start()
+    assert holds.wait(60)
+    region = configured(directory, lock_timeout=None)
+    assert region.key_is_locked("key")
+    holder.kill()
+    holder.join(60)
+    assert region.get_or_create("key", lambda: "made") == "made"
+
+
+def test_a_runner_in_another_thread_gives_the_lock_back(directory: str) -> None:
+    threads: list[threading.Thread] = []
+
+    def run(cache: CacheRegion, key: str, creator: Any, mutex: Any) -> None:
+        def work() -> None:
+            try:
+                cache.set(key, creator())
+            finally:
+                mutex.release()
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+
+    arguments = {"name": "dogpile", "size": "4MiB", "dir": directory, "lock_timeout": None}
+    region = make_region(async_creation_runner=run).configure("pycache", expiration_time=0.05, arguments=arguments)
+    assert region.get_or_create("key", lambda: "first") == "first"
+    time.sleep(0.06)
+    assert region.get_or_create("key", lambda: "second") == "first"
+    for thread in threads:
+        thread.join(60)
+    assert region.get("key", ignore_expiration=True) == "second" and not region.key_is_locked("key")
 
 
 def test_a_failure_is_a_miss_or_raises(region: CacheRegion, directory: str) -> None:

@@ -23,14 +23,11 @@ from typing import Any
 
 from dogpile.cache.api import NO_VALUE, BytesBackend, CacheMutex, SerializedReturnType
 
-from pycache import CacheError
+from pycache import CacheError, NotHolder
 
-from ._lease import lock
 from ._region import Region
 
 __all__ = ["SharedMemoryBackend"]
-
-_LOCK_PREFIX = "_lock:"
 
 
 class SharedMemoryBackend(BytesBackend):
@@ -43,8 +40,9 @@ class SharedMemoryBackend(BytesBackend):
             until then serves the old one.
         distributed_lock: True (the default) lets one thread of all processes of the host make a
             value; False one thread of each process.
-        lock_timeout: Seconds (30) after which a lock is free again although its holder did not
-            release it: longer than making a value takes.
+        lock_timeout: Seconds (30) after which a lock is free again although its holder lives and did
+            not release it: longer than making a value takes; None for never. That of a process that
+            died is free at once.
         on_error: "ignore" makes a failure of the cache a miss (see ``failures``), "raise" raises it.
 
     All others are keywords of ``pycache.Cache``.
@@ -54,7 +52,7 @@ class SharedMemoryBackend(BytesBackend):
         options = dict(arguments)
         self._ttl: float | None = options.pop("ttl", None)
         self._distributed: bool = options.pop("distributed_lock", True)
-        self._lock_timeout: float = options.pop("lock_timeout", 30.0)
+        self._lock_timeout: float | None = options.pop("lock_timeout", 30.0)
         try:
             name = options.pop("name")
         except KeyError:
@@ -71,7 +69,7 @@ class SharedMemoryBackend(BytesBackend):
         if not self._distributed:
             return None
         try:
-            return _Mutex(self._region, _LOCK_PREFIX + key, self._lock_timeout)
+            return _Mutex(self._region, key, self._lock_timeout)
         except CacheError as error:
             self._region.failed(error)
             return None
@@ -121,11 +119,11 @@ class SharedMemoryBackend(BytesBackend):
 
 
 class _Mutex(CacheMutex):
-    """The adapters' lock as dogpile knows it; one that fails lets everybody make the value."""
+    """A lock of the region as dogpile knows it; one that fails lets everybody make the value."""
 
-    def __init__(self, region: Region, key: str, seconds: float) -> None:
+    def __init__(self, region: Region, key: str, seconds: float | None) -> None:
         self._region = region
-        self._lock = lock(region.cache, key, seconds)
+        self._lock = region.cache.lock(key, seconds)
 
     def acquire(self, wait: bool = True) -> bool:
         try:
@@ -135,8 +133,12 @@ class _Mutex(CacheMutex):
             return True
 
     def release(self) -> None:
+        """Gives it back; leaves it alone if its time has passed and another has it since."""
         try:
-            self._lock.release()
+            # A runner of `async_creation_runner` releases in another thread.
+            self._lock._release_any()
+        except NotHolder:
+            pass
         except CacheError as error:
             self._region.failed(error)
 
