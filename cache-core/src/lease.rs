@@ -479,6 +479,17 @@ impl<H: Host> Map<H> {
         if extended == Some(true) { Ok(()) } else { Err(Error::NotHolder) }
     }
 
+    /// Announces somebody who sleeps until `name` is given back: the word that changes then, on
+    /// which it rings one sleeper, and the value that the word has now. `None` if nobody held it
+    /// lately. Look at it after this and before the sleep; deaths and deadlines ring nobody.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Busy` if others are stopped in the middle of a step.
+    pub fn await_lease(&self, name: Name) -> Result<Option<(&AtomicU32, u32)>> {
+        let me = self.owner.ok_or(Error::ReadOnly)?;
+        self.on_lease(name, me, false, |row| (row.bell, row.await_bell()))
+    }
+
     /// Who holds `name` now; `None` if nobody does, or its holder is dead or late. Takes no
     /// lock: by the time it answers, others may have changed it.
     pub fn lease(&self, name: Name) -> Option<Lease> {

@@ -42,7 +42,7 @@ use crate::os::Os;
 /// # Ok::<(), cache_shm::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Cache(Arc<Handle>);
+pub struct Cache(pub(crate) Arc<Handle>);
 
 impl Cache {
     /// Options for a handle on the region `name`: a plain name in [`crate::default_dir`],

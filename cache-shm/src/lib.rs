@@ -28,7 +28,7 @@
 //! | `fork` | the wiped page by which a child learns that it is one |
 //! | `handover` | views that live through a fork |
 //! | `os` | the engine's host: clock, futex, memory, liveness |
-//! | `lease`, `refresh` | locks, and when a value is made anew |
+//! | `lease`, `waiter`, `refresh` | locks, who waits for them without sleeping, and when a value is made anew |
 //! | [`safety`] | the rules behind every `unsafe` |
 //! | `file`, `directory`, `mapping`, `name`, `clock`, `hand`, `size`, `list`, `sys` | the pieces |
 //!
@@ -84,6 +84,7 @@ mod refresh;
 pub mod safety;
 mod size;
 mod sys;
+mod waiter;
 
 pub use builder::Builder;
 pub use cache::{Cache, View};
@@ -100,3 +101,4 @@ pub use open::{Mismatch, Opened};
 pub use os::Os;
 pub use refresh::{Refresh, cost};
 pub use size::parse_size;
+pub use waiter::{Bell, Wait};

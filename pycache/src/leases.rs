@@ -34,10 +34,10 @@ struct Holding {
 /// A lock or a semaphore of the host. Internal base of `Lock` and `Semaphore`.
 #[pyclass(frozen, subclass, weakref, module = "pycache", name = "Lease")]
 pub(crate) struct Lease {
-    cache: Py<Cache>,
-    name: Name,
+    pub cache: Py<Cache>,
+    pub name: Name,
     /// Permits of a semaphore; 0 = a lock.
-    count: u32,
+    pub count: u32,
     ttl_ms: u64,
     reentrant: bool,
     holdings: Mutex<Vec<Holding>>,

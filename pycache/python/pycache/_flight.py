@@ -2,8 +2,8 @@
 
 ``Cache.get_or_set``, ``Cache.aget_or_set`` and ``Cache.memoize`` come here when a key is missing. The
 leader holds a lease named by the key, looks again, calls the function, stores and gives the lease
-back. Who waits sleeps on the lease's futex (a task looks at growing pauses), and looks again when
-it has the lease. A value that is due but still serves is made anew by whoever gets the lease at
+back. Who waits sleeps on the lease's futex (for tasks a thread of the process does), and looks again
+when it has the lease. A value that is due but still serves is made anew by whoever gets the lease at
 once; the others do not wait for it.
 """
 

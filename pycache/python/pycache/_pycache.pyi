@@ -32,6 +32,7 @@ class _Serializer(Protocol):
 __all__ = [
     "BadEncoding",
     "BadSignature",
+    "Bell",
     "BufferTooSmall",
     "Busy",
     "Cache",
@@ -521,6 +522,16 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Bell:
+    """What a loop watches while its tasks wait for locks."""
+
+    @staticmethod
+    def make() -> Bell | None: ...
+    def fileno(self) -> int: ...
+    def rung(self) -> list[int]: ...
+    def wait(self, lease: Lease, number: int) -> object: ...
 
 @disjoint_base
 class Lease:

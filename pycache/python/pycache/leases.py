@@ -10,6 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -17,13 +18,13 @@ from weakref import WeakKeyDictionary
 from . import _pycache
 
 if TYPE_CHECKING:
-    from asyncio import Task
+    from asyncio import AbstractEventLoop, Future, Task
 
     from typing_extensions import Self
 
 __all__ = ["Hit", "Lock", "RateLimit", "Semaphore"]
 
-# Pauses between two tries of a task, in seconds: the first, and the longest.
+# Pauses between two tries of a task where the kernel cannot wait for it, in seconds: the first, and the longest.
 _PAUSE_FIRST = 0.001
 _PAUSE_LONGEST = 0.05
 
@@ -44,6 +45,60 @@ def _task() -> int | None:
     if task is None:
         return None
     return _tasks.get(task) or _tasks.setdefault(task, next(_numbers))
+
+
+class _Watch:
+    """The tasks of one loop that wait for locks. One thread of the process sleeps for them all."""
+
+    def __init__(self, loop: AbstractEventLoop, bell: _pycache.Bell) -> None:
+        self._bell, self._waiting = bell, dict[int, "Future[None]"]()
+        loop.add_reader(bell.fileno(), self._rung)
+
+    def _rung(self) -> None:
+        for number in self._bell.rung():
+            future = self._waiting.get(number)
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    async def wait(self, loop: AbstractEventLoop, lease: _pycache.Lease, timeout: float | None) -> None:
+        import asyncio
+
+        number, future = next(_waits), loop.create_future()
+        self._waiting[number] = future
+        try:
+            wait = self._bell.wait(lease, number)
+            await asyncio.wait({future}, timeout=timeout)
+            del wait
+        finally:
+            del self._waiting[number]
+            if not self._waiting:
+                _watches.pop(loop, None)
+                with suppress(RuntimeError):
+                    # Unless the loop is closed.
+                    loop.remove_reader(self._bell.fileno())
+
+
+_waits = itertools.count()
+_watches: WeakKeyDictionary[AbstractEventLoop, _Watch] = WeakKeyDictionary()
+
+
+async def _wait(lease: _pycache.Lease, timeout: float | None) -> bool:
+    """Waits until ``lease`` can perhaps be taken, or for ``timeout``; False where there is no way to."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    try:
+        watch = _watches.get(loop)
+        if watch is None:
+            bell = _pycache.Bell.make()
+            if bell is None:
+                return False
+            watch = _watches[loop] = _Watch(loop, bell)
+        await watch.wait(loop, lease, timeout)
+    except (OSError, NotImplementedError):
+        # No descriptor or thread is left, or the loop watches none.
+        return False
+    return True
 
 
 def _greenlet_sleep() -> Callable[[float], None] | None:
@@ -70,13 +125,12 @@ class _Lease(_pycache.Lease):
         deadline = None if timeout == -1 else time.monotonic() + timeout
         pause = _PAUSE_FIRST
         while not self._try(number):
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                pause = min(pause, left)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _PAUSE_LONGEST)
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            if not await _wait(self, left):
+                await asyncio.sleep(pause if left is None else min(pause, left))
+                pause = min(2 * pause, _PAUSE_LONGEST)
         return True
 
     async def __aenter__(self) -> Self:
