@@ -113,7 +113,7 @@ impl<'py> Wishes<'_, 'py> {
 
 impl Cache {
     /// The value under `key`, and its version if it is due.
-    fn lookup_due<'py>(
+    pub fn lookup_due<'py>(
         &self,
         py: Python<'py>,
         key: &[u8],

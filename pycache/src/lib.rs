@@ -5,7 +5,7 @@
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
 //! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
-//! `reserve`, `leases`, `waiter`, `flight` and `fastcall` what users call, `open` and `arguments` what they
+//! `reserve`, `leases`, `waiter`, `flight`, `memo` and `fastcall` what users call, `open` and `arguments` what they
 //! may say, `iterate` and `errors` what they get back; `kept` is for what is made once, `clock`
 //! for tests. The rules that unsafe code cites are in
 //! `safety`.
@@ -21,6 +21,7 @@ mod kept;
 mod key;
 mod leases;
 mod lifetimes;
+mod memo;
 mod open;
 mod operations;
 mod pinned;
@@ -113,6 +114,7 @@ fn _pycache(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<clock::Clock>()?;
     module.add_class::<leases::Lease>()?;
     module.add_class::<leases::Rate>()?;
+    module.add_class::<memo::Probe>()?;
     module.add_class::<waiter::Bell>()?;
     // Made now, not at their first use, in the middle of which another thread might fork.
     module.py().get_type::<iterate::CacheIterator>();

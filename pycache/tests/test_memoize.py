@@ -13,9 +13,13 @@ import weakref
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pycache import Cache, UnsupportedType
 
+# A cache for generated tests, which have no fixtures of their own.
+SHARED = Cache[Any, Any](None, "2MB")
 COLOUR = enum.Enum("COLOUR", "RED BLUE")
 
 
@@ -213,3 +217,71 @@ def test_coroutine_functions(cache: Cache) -> None:
     assert inspect.iscoroutinefunction(double)
     assert asyncio.run(work()) == [8] * 13
     assert calls == [4, 4, 4]
+
+
+def signatures() -> list[Any]:
+    """Functions of every kind of parameters."""
+
+    def none() -> None: ...
+    def one(a: Any) -> None: ...
+    def two(a: Any, b: Any = 5) -> None: ...
+    def texts(a: Any = "x", b: Any = None, c: Any = b"y", d: Any = 1.0) -> None: ...
+    def keywords(a: Any, *, b: Any = 2, c: Any = (1,)) -> None: ...
+    def needed(a: Any, *, b: Any) -> None: ...
+    def positional(a: Any, b: Any = 3, /) -> None: ...
+    def more(a: Any, **rest: Any) -> None: ...
+    def shadow(a: Any, /, **rest: Any) -> None: ...
+    def many(a: Any, *rest: Any) -> None: ...
+    def changing(a: Any, b: Any = []) -> None: ...  # noqa: B006
+
+    return [none, one, two, texts, keywords, needed, positional, more, shadow, many, changing]
+
+
+VALUES = st.one_of(
+    st.integers(), st.text(max_size=5), st.binary(max_size=5), st.none(), st.booleans(), st.floats(), st.text("'\"\\ a\n\x7f\x80é", max_size=4),
+    st.sampled_from(["x" * 197, "x" * 198, "x" * 199, "x" * 5000, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, (1, "2"), ""]),
+)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(
+    function=st.sampled_from(signatures()),
+    arguments=st.lists(VALUES, max_size=4),
+    keywords=st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=3),
+    typed=st.booleans(),
+    ignore=st.sampled_from([(), ("a",), ("b",)]),
+)
+def test_the_short_way_finds_what_the_long_way_stored_and_nothing_else(
+    function: Any, arguments: list[Any], keywords: dict[str, Any], typed: bool, ignore: tuple[str, ...]
+) -> None:
+    parameters = inspect.signature(function).parameters
+    memoized = SHARED.memoize(prefix="p", typed=typed, ignore=[name for name in ignore if name in parameters])(function)
+    SHARED.clear()
+    try:
+        key = memoized.cache_key(*arguments, **keywords)
+    except TypeError:
+        with pytest.raises(TypeError):
+            memoized(*arguments, **keywords)
+        return
+    # What only the right key has, and what any other call would find.
+    SHARED[key] = "found"
+    assert memoized(*arguments, **keywords) == "found" and memoized.cache_info() == (1, 0)
+    SHARED[key + " "] = "other"
+    del SHARED[key]
+    assert memoized(*arguments, **keywords) is None and SHARED[key] is None
+
+
+def test_hits_are_counted_whatever_way_they_are_found(cache: Cache) -> None:
+    f = cache.memoize(prefix="f")(lambda value: value)
+    for value in (1, "a", (1, 2), "a"):
+        f(value), f(value=value)
+    assert f.cache_info() == (5, 3)
+    f.cache_clear()
+    assert f.cache_info() == (0, 0)
+
+
+def test_a_value_that_cannot_be_read_is_made_anew(directory: str) -> None:
+    with Cache("a", size="2MB", dir=directory, serializer="pickle") as writer, Cache("a", dir=directory) as reader:
+        f = reader.memoize(prefix="f")(lambda value: value)
+        writer[f.cache_key(1)] = object()
+        assert (f(1), f(1), reader.failures) == (1, 1, {"wrong_serializer": 1})

@@ -14,12 +14,17 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, T
 
 from . import _flight
 from ._flight import MISSING
-from ._pycache import Cache, CacheError, encode
+from ._pycache import Cache, CacheError, Probe, encode
 
 # Arguments longer than this are in the key by their digest.
 _TEXT_MAX = 200
+# What a probe returns when the call itself has to be looked at, and when it has no value.
+_UNUSUAL: Any = object()
+_ABSENT: Any = object()
 # Exactly these are the same in every process by their repr, and equal to nothing of another type.
 _PLAIN = frozenset({int, str, bytes, type(None)})
+# Defaults of these types stand for themselves as long as the function lives.
+_CONSTANT = _PLAIN | {bool, float}
 
 
 _P = ParamSpec("_P")
@@ -141,10 +146,11 @@ class Memoize:
             raise TypeError(f"memoize decorates functions, not {type(function).__name__}")
         if self._prefix is None and getattr(function, "__name__", "<lambda>") == "<lambda>":
             raise ValueError("a function without a name of its own needs prefix=, which begins its keys")
-        key_of, begin = self._keys(function)
-        return self._wrap(function, key_of, begin)
+        key_of, begin, probe = self._keys(function)
+        return self._wrap(function, key_of, begin, probe)
 
-    def _keys(self, function: Any) -> tuple[Callable[..., str], str]:
+    def _keys(self, function: Any) -> tuple[Callable[..., str], str, Probe | None]:
+        """What makes keys, how they begin, and what finds values of usual calls."""
         begin = self._prefix if self._prefix is not None else _name(function)
         begin += "(" if self._version is None else f"@{self._version}("
         typed, given, ignore = self._typed, self._key, self._ignore
@@ -152,18 +158,22 @@ class Memoize:
         if unknown := sorted(ignore - signature.parameters.keys()):
             raise TypeError(f"{begin[:-1]} has no parameter named {unknown[0]!r} to ignore")
         kinds = inspect.Parameter
-        plain = not ignore and all(p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD) for p in signature.parameters.values())
-        plain_count = len(signature.parameters) if plain else -1
+        parameters = list(signature.parameters.values())
+        # Those that have a place, and whether there are no others.
+        named = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+        plain = len(named) == len(parameters) and not ignore
+        plain_count = len(named)
 
         def text_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> str:
             if given is not None:
                 return _text(given(*arguments, **keywords), typed)
-            if not keywords and len(arguments) == plain_count:
+            if plain and not keywords and len(arguments) == plain_count:
                 return ",".join([_text(value, typed) for value in arguments])
             bound = signature.bind(*arguments, **keywords)
             bound.apply_defaults()
             parts = []
-            for name, parameter in signature.parameters.items():
+            for parameter in parameters:
+                name = parameter.name
                 if name in ignore:
                     continue
                 value = bound.arguments[name]
@@ -183,16 +193,30 @@ class Memoize:
                 text = "#" + hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
             return f"{begin}{text})"
 
-        return key_of, begin
+        def of_probe(parameter: inspect.Parameter) -> tuple[str | None, str, bool, str | None]:
+            """Its name if it can be given so, its label in keys, whether it is ignored, and what stands for its default."""
+            name, default = parameter.name, parameter.default
+            text = _text(default, typed) if type(default) in _CONSTANT else None
+            label = f"{name}=" if parameter.kind is kinds.KEYWORD_ONLY else ""
+            return None if parameter.kind is kinds.POSITIONAL_ONLY else name, label, name in ignore, text
 
-    def _wrap(self, function: Any, key_of: Callable[..., str], begin: str) -> Any:
+        probe = None
+        if given is None and all(p.kind is not kinds.VAR_POSITIONAL for p in parameters):
+            of_all = [of_probe(p) for p in parameters if p.kind is not kinds.VAR_KEYWORD]
+            probe = Probe(self._cache, begin, of_all, plain_count, _TEXT_MAX, self._plan.early, _UNUSUAL, _ABSENT)
+        return key_of, begin, probe
+
+    def _wrap(self, function: Any, key_of: Callable[..., str], begin: str, probe: Probe | None) -> Any:
         cache, plan = self._cache, self._plan
         on_error = plan.on_error
+        probed = probe.find if probe is not None else lambda _arguments, _keywords: _UNUSUAL
         hits = misses = 0
         wrapper: Any
         refresh: Any
 
-        def look(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str | None, Any, Any, bool]:
+        def look(
+            arguments: tuple[Any, ...], keywords: dict[str, Any], is_absent: bool
+        ) -> tuple[str | None, Any, Any, bool]:
             """Key, value, that with its version if it is due, and whether what is there cannot be read."""
             nonlocal hits, misses
             try:
@@ -201,6 +225,9 @@ class Memoize:
                 misses += 1
                 _flight.failed(cache, error, on_error)
                 return None, MISSING, None, False
+            if is_absent:
+                misses += 1
+                return key, MISSING, None, False
             try:
                 found, old = _flight.look(cache, key, plan)
             except Exception as error:
@@ -217,7 +244,10 @@ class Memoize:
 
             @wraps(function)
             async def wrapper_task(*arguments: Any, **keywords: Any) -> Any:
-                key, found, old, is_bad = look(arguments, keywords)
+                found = probed(arguments, keywords)
+                if found is not _ABSENT and found is not _UNUSUAL:
+                    return found
+                key, found, old, is_bad = look(arguments, keywords, found is _ABSENT)
                 if found is not MISSING and old is None:
                     return found
                 if key is None:
@@ -235,7 +265,10 @@ class Memoize:
 
             @wraps(function)
             def wrapper_call(*arguments: Any, **keywords: Any) -> Any:
-                key, found, old, is_bad = look(arguments, keywords)
+                found = probed(arguments, keywords)
+                if found is not _ABSENT and found is not _UNUSUAL:
+                    return found
+                key, found, old, is_bad = look(arguments, keywords, found is _ABSENT)
                 if found is not MISSING and old is None:
                     return found
                 if key is None:
@@ -263,9 +296,15 @@ class Memoize:
             """Removes every value of the function, for all processes; walks over the cache."""
             nonlocal hits, misses
             hits = misses = 0
+            if probe is not None:
+                probe.hits(True)
             cache.delete_prefix(begin)
+
+        def cache_info() -> CacheInfo:
+            """Hits and misses of this process."""
+            return CacheInfo(hits + (probe.hits(False) if probe is not None else 0), misses)
 
         decorated: Any = wrapper
         decorated.bypass, decorated.refresh, decorated.cache_key = function, refresh, key_of
-        decorated.cache_clear, decorated.cache_info = cache_clear, lambda: CacheInfo(hits, misses)
+        decorated.cache_clear, decorated.cache_info = cache_clear, cache_info
         return decorated

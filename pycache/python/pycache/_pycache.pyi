@@ -59,6 +59,7 @@ __all__ = [
     "NotRegion",
     "ParticipantsFull",
     "PinsFull",
+    "Probe",
     "Rate",
     "ReadOnly",
     "RegionCorrupt",
@@ -571,6 +572,24 @@ class Clock:
 
     @property
     def now(self) -> float: ...
+
+@final
+class Probe:
+    """Finds values of one decorated function, see ``Cache.memoize``."""
+
+    def __new__(
+        cls,
+        cache: Cache,
+        begin: str,
+        parameters: list[tuple[str | None, str, bool, str | None]],
+        positional: int,
+        text_bytes_max: int,
+        early: tuple[float, float] | None,
+        unusual: object,
+        absent: object,
+    ) -> Self: ...
+    def find(self, arguments: tuple[Any, ...], keywords: dict[str, Any], /) -> Any: ...
+    def hits(self, resets: bool) -> int: ...
 
 @disjoint_base
 class Rate:
