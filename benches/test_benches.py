@@ -69,6 +69,13 @@ def test_a_row_that_loses_is_shown_as_losing():
     assert "loses" not in report.verdicts([{**row, "relation": "", "target": None, "holds": True}])
 
 
+def test_both_ways_for_tasks_to_wait_are_measured():
+    command = [sys.executable, HERE / "python" / "waiting.py", "--tasks", "3", "--rounds", "2", "--seconds", "0.05"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["a thread that sleeps", "growing pauses"]
+
+
 def hit_ratio_rows() -> list[dict]:
     """What the benchmark of hit ratios prints, as few of each kind as there may be."""
     by_objects = {"region": 40.0, "LRU": 41.0, "S3-FIFO": 39.0, "bound": 60.0}
