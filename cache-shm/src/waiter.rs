@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use cache_core::{Error, Name, Result};
@@ -169,10 +169,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Whether there is `futex_waitv`, and nothing forbids it.
 fn kernel_waits() -> bool {
-    static KERNEL_WAITS: OnceLock<bool> = OnceLock::new();
-    // No words to wait for: that is refused where the call is known.
-    let asked = || futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
-    *KERNEL_WAITS.get_or_init(|| asked() == Err(Errno::INVAL))
+    /// 0 = not asked yet, 1 = no, 2 = yes. Not a lock, which a fork might leave held.
+    static ANSWER: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: whoever asks gets the same answer.
+    if ANSWER.load(Ordering::Relaxed) == 0 {
+        // No words to wait for: that is refused where the call is known.
+        let asked = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+        ANSWER.store(if asked == Err(Errno::INVAL) { 2 } else { 1 }, Ordering::Relaxed);
+    }
+    ANSWER.load(Ordering::Relaxed) == 2
 }
 
 /// Starts the thread, with all signals blocked: they are for the threads of the program.
@@ -218,6 +223,22 @@ impl Group {
         }
     }
 
+    /// Whether somebody could take it; notes where to sleep if not. Neither attaches anew nor
+    /// takes note of a region that is gone: both are for those who use the handle.
+    fn is_free(&mut self) -> Result<bool> {
+        let attachment = self.cache.0.attachment()?;
+        if attachment.is_gone() || attachment.os().is_gone() {
+            return Ok(true);
+        }
+        let map = attachment.map();
+        let Some((word, value)) = map.await_lease(self.name)? else { return Ok(true) };
+        self.sleeps = Some((ptr::from_ref(word), value));
+        if self.count == 0 {
+            return Ok(map.lease(self.name).is_none());
+        }
+        Ok(map.free_permits(self.name, self.count)? > 0)
+    }
+
     /// Tells whoever should try. Announces a sleeper before it looks, so that what is given
     /// back after the look rings.
     fn look(&mut self) {
@@ -234,24 +255,6 @@ impl Group {
             // Whoever tries gets the error.
             Err(_) => self.tell(true),
         }
-    }
-}
-
-impl Group {
-    /// Whether somebody could take it; notes where to sleep if not. Neither attaches anew nor
-    /// takes note of a region that is gone: both are for those who use the handle.
-    fn is_free(&mut self) -> Result<bool> {
-        let attachment = self.cache.0.attachment()?;
-        if attachment.is_gone() || attachment.os().is_gone() {
-            return Ok(true);
-        }
-        let map = attachment.map();
-        let Some((word, value)) = map.await_lease(self.name)? else { return Ok(true) };
-        self.sleeps = Some((ptr::from_ref(word), value));
-        if self.count == 0 {
-            return Ok(map.lease(self.name).is_none());
-        }
-        Ok(map.free_permits(self.name, self.count)? > 0)
     }
 }
 
