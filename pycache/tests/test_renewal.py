@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import workers
 
-from pycache import Cache, InvalidArgument
+from pycache import Cache, InvalidArgument, _flight
 from pycache.testing import Clock
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -219,6 +219,23 @@ def test_a_function_that_asks_for_its_own_stale_key_gets_the_old_value(cache_shm
         assert asked() == ("new", "old")
 
 
+def test_who_gets_the_lease_after_another_has_renewed_the_value_does_not_make_it_again(
+    ask: Ask, cache_shm: Cache, cache_shm_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Numbers()
+    assert ask(make, ttl=60, stale_ttl=30) == 1
+    cache_shm_clock.advance(60)
+    for name in ("_board", "_aboard"):
+        real = getattr(_flight, name)
+
+        def overtaken(cache: Cache, key: Any, *rest: Any, real: Any = real) -> Any:
+            cache.set(key, "theirs", 90)
+            return real(cache, key, *rest)
+
+        monkeypatch.setattr(_flight, name, overtaken)
+    assert ask(make, ttl=60, stale_ttl=30) == "theirs" and make.calls == 1
+
+
 # --- early --------------------------------------------------------------------------------------
 
 
@@ -331,7 +348,7 @@ def test_who_waits_for_a_leader_gets_its_exception(cache_shm: Cache) -> None:
 
 def test_a_remembered_class_is_never_loaded_and_never_another(cache_shm: Cache) -> None:
     make = Numbers()
-    for found in (("os", "system", ("true",)), ("nowhere", "Absent", ()), ("builtins", "KeyboardInterrupt", ()), 5, ("a",)):
+    for found in (("os", "system", ("true",)), ("nowhere", "Absent", ()), ("builtins", "ValueError", ()), 5, ("a",)):
         cache_shm["key\0raised"] = found
         cache_shm.delete("key")
         before = make.calls
