@@ -241,6 +241,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An option in the environment or in a configuration file makes no sense.
+    InvalidConfig {
+        /// The variable, or the file and the line.
+        place: String,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
 }
 
 /// One row of the table: how an [`Error`] is rendered outside Rust.
@@ -324,6 +331,7 @@ table! {
     LeasesFull = 39, "leases_full", "LeasesFull", "OSError";
     NotHolder = 40, "not_holder", "NotHolder", "RuntimeError";
     BadSignature = 41, "bad_signature", "BadSignature", "ValueError";
+    InvalidConfig = 42, "invalid_config", "InvalidConfig", "ValueError";
 }
 
 impl fmt::Display for Error {
@@ -465,6 +473,7 @@ impl fmt::Display for Error {
             Error::BadSignature { reason } => {
                 write!(f, "the stored value is not to be trusted: {reason}; find out who wrote it, and delete the key")
             }
+            Error::InvalidConfig { place, reason } => write!(f, "a mistake in the configuration, {place}: {reason}"),
         }
     }
 }

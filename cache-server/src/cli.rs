@@ -16,6 +16,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
     disable_help_subcommand = true,
     after_help = "\
 Exit codes: 0 found or done, 1 not found, 2 error.
+Options that are not given come from CACHE_SHM_ variables, else from a file: see
+`cache-shm config`.
 
 Examples:
   cache-shm create sessions --size 256MB
@@ -24,7 +26,7 @@ Examples:
   cache-shm list"
 )]
 pub struct Cli {
-    /// Directory of the regions [default: $CACHE_SHM_DIR, else one of your own under /dev/shm]
+    /// Directory of the regions [default: as configured, else one of your own under /dev/shm]
     #[arg(long, global = true, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Print JSON instead of text
@@ -58,6 +60,8 @@ pub enum Command {
     Repair(Repair),
     /// Replay a stream of requests through a region and print the hit ratio
     Replay(Replay),
+    /// Print which options hold for a region, and who said so
+    Config(Config),
     /// Destroy a region and everything in it
     Destroy(Destroy),
 }
@@ -81,12 +85,12 @@ pub struct Create {
     /// Never drop anything to make room: a full region is an error
     #[arg(long)]
     pub no_evict: bool,
-    /// Permissions of the file, octal
-    #[arg(long, value_name = "MODE", value_parser = octal, default_value = "600")]
-    pub mode: u32,
+    /// Permissions of the file, octal [default: as configured, else 600, with a group 660]
+    #[arg(long, value_name = "MODE", value_parser = octal)]
+    pub mode: Option<u32>,
     /// Group that owns the file: a name or a number
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    pub group: Option<u32>,
     /// Take all memory now instead of as it is needed, in huge pages where the kernel has them
     #[arg(long)]
     pub prealloc: bool,
@@ -160,9 +164,10 @@ pub struct Set {
     /// Read the value from a file (- is standard input)
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Time to live: seconds, or with a unit (500ms, 30s, 15m, 12h, 7d) [default: for ever]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub ttl: Option<Duration>,
+    /// Time to live: seconds, or with a unit (500ms, 30s, 15m, 12h, 7d), or none for ever
+    /// [default: as configured, else none]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    pub ttl: Option<Ttl>,
     /// What the bytes are, for readers in other languages
     #[arg(long, value_enum)]
     pub kind: Option<Kind>,
@@ -172,9 +177,9 @@ pub struct Set {
     /// Only if the key is there
     #[arg(long)]
     pub replace: bool,
-    /// Longest wait for another writer
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
-    pub timeout: Duration,
+    /// Longest wait for another writer [default: as configured, else 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
 }
 
 /// Kinds of value that can be given as text.
@@ -206,9 +211,9 @@ pub struct Delete {
     /// The keys are given in hexadecimal
     #[arg(long)]
     pub hex: bool,
-    /// Longest wait for another writer, for each key
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
-    pub timeout: Duration,
+    /// Longest wait for another writer, for each key [default: as configured, else 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
 }
 
 /// List keys
@@ -274,9 +279,9 @@ pub struct Repair {
     /// Repair also while other processes are attached
     #[arg(long)]
     pub yes: bool,
-    /// Longest wait for each lock that a living process holds
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
-    pub timeout: Duration,
+    /// Longest wait for each lock that a living process holds [default: as configured, else 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
 }
 
 /// Replay a stream of requests through a region and print the hit ratio
@@ -321,6 +326,22 @@ pub struct Replay {
     pub no_progress: bool,
 }
 
+/// Print which options hold for a region, and who said so
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Options come from the arguments of a call, else from CACHE_SHM_ variables, else from
+[region.NAME] and then [default] of a file, else from the library. The file is the one
+that CACHE_SHM_CONFIG names, else cache-shm.toml in $XDG_CONFIG_HOME (~/.config), else
+/etc/cache-shm.toml. The whole file is checked.
+
+Examples:
+  cache-shm config
+  cache-shm config sessions --json")]
+pub struct Config {
+    /// Name of the region
+    pub name: Option<String>,
+}
+
 /// Destroy a region and everything in it
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -338,29 +359,24 @@ pub struct Destroy {
     pub missing_ok: bool,
 }
 
+/// A time to live that was given; none is for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct Ttl(pub Option<Duration>);
+
 fn octal(text: &str) -> Result<u32, String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    match u32::from_str_radix(digits, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("permissions are octal, 0 to 777; for example 660".to_owned()),
-    }
+    cache_shm::parse_mode(text).ok_or_else(|| format!("permissions are {}", cache_shm::MODE_WANTED))
 }
 
-/// `1.5`, `500ms`, `30s`, `15m`, `12h`, `7d`.
 fn duration(text: &str) -> Result<Duration, String> {
-    const HELP: &str = "a time is seconds (30, 1.5), or a number with one of ms, s, m, h, d";
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let scale = match unit {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => return Err(HELP.to_owned()),
-    };
-    let number: f64 = number.trim_end().parse().map_err(|_| HELP.to_owned())?;
-    Duration::try_from_secs_f64(number * scale).map_err(|_| HELP.to_owned())
+    cache_shm::parse_time(text).ok_or_else(|| format!("a time is {}", cache_shm::TIME_WANTED))
+}
+
+fn ttl(text: &str) -> Result<Ttl, String> {
+    if text == "none" { Ok(Ttl(None)) } else { duration(text).map(|ttl| Ttl(Some(ttl))) }
+}
+
+fn group(text: &str) -> Result<u32, String> {
+    cache_shm::parse_group(text).ok_or_else(|| "there is no such group in /etc/group; give its number".to_owned())
 }
 
 #[cfg(test)]
@@ -371,24 +387,5 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_are_read_with_and_without_a_unit() {
-        for (text, ms) in
-            [("30", 30_000), ("1.5", 1_500), ("500ms", 500), ("2m", 120_000), ("12h", 43_200_000), ("0", 0)]
-        {
-            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
-        }
-        for text in ["", "s", "-1", "nan", "inf", "5 weeks", "5y", "1e400"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn permissions_are_octal() {
-        assert_eq!(octal("660"), Ok(0o660));
-        assert_eq!(octal("0o600"), Ok(0o600));
-        assert!(octal("888").is_err() && octal("7777").is_err() && octal("rw").is_err());
     }
 }

@@ -238,6 +238,11 @@
 #define CSHM_BAD_SIGNATURE 41
 
 /*
+ An option in the environment or in a configuration file makes no sense.
+ */
+#define CSHM_INVALID_CONFIG 42
+
+/*
  Attach only: CSHM_MISSING if there is no region.
  */
 #define CSHM_OPEN_EXISTING 1
@@ -288,7 +293,8 @@ extern "C" {
  path if it has a slash. NULL is a private region that only this process and the
  children it forks can reach. `size_bytes` is at least 1 MiB; 0 attaches to whatever
  size there is, or makes 256 MiB or half of what the file system has free. `flags` are
- CSHM_OPEN_ constants, added. On failure `*out` is NULL.
+ CSHM_OPEN_ constants, added. What neither they nor `size_bytes` say comes from the
+ environment (CACHE_SHM_) or the configuration file. On failure `*out` is NULL.
 
  # Safety
  - `name` is NULL or a zero-terminated string.

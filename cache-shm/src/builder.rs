@@ -7,6 +7,7 @@ use cache_core::{Error, Mode, Result};
 
 use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::directory::Sharing;
 use crate::name::Location;
 use crate::open::{How, Mismatch, Plan};
@@ -15,22 +16,25 @@ use crate::open::{How, Mismatch, Plan};
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Options of a [`Cache`], see [`Cache::builder`].
+///
+/// What no method here was called for comes from [`Settings`]: the environment, else a file.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until open, create or open_or_create"]
 pub struct Builder {
     name: Option<String>,
     dir: Option<PathBuf>,
     bytes: Option<u64>,
-    mode: Mode,
-    prealloc: bool,
-    ephemeral: bool,
-    read_only: bool,
+    mode: Option<Mode>,
+    prealloc: Option<bool>,
+    ephemeral: Option<bool>,
+    read_only: Option<bool>,
     file_mode: Option<u32>,
     group: Option<u32>,
-    on_mismatch: Mismatch,
-    timeout: Duration,
+    on_mismatch: Option<Mismatch>,
+    timeout: Option<Duration>,
     reattach: bool,
     clock: Option<Clock>,
+    settings: Option<Settings>,
 }
 
 impl Builder {
@@ -39,16 +43,17 @@ impl Builder {
             name: name.map(str::to_owned),
             dir: None,
             bytes: None,
-            mode: Mode::default(),
-            prealloc: false,
-            ephemeral: false,
-            read_only: false,
+            mode: None,
+            prealloc: None,
+            ephemeral: None,
+            read_only: None,
             file_mode: None,
             group: None,
-            on_mismatch: Mismatch::default(),
-            timeout: TIMEOUT,
+            on_mismatch: None,
+            timeout: None,
             reattach: true,
             clock: None,
+            settings: None,
         }
     }
 
@@ -62,7 +67,7 @@ impl Builder {
 
     /// What a full region does: evict (the default) or refuse.
     pub fn mode(mut self, mode: Mode) -> Builder {
-        self.mode = mode;
+        self.mode = Some(mode);
         self
     }
 
@@ -70,13 +75,13 @@ impl Builder {
     /// where the kernel has them (Linux 6.1 and later), which makes reads all over a large
     /// region faster. Takes some three seconds a GiB.
     pub fn prealloc(mut self, prealloc: bool) -> Builder {
-        self.prealloc = prealloc;
+        self.prealloc = Some(prealloc);
         self
     }
 
     /// A new region disappears with its last participant.
     pub fn ephemeral(mut self, ephemeral: bool) -> Builder {
-        self.ephemeral = ephemeral;
+        self.ephemeral = Some(ephemeral);
         self
     }
 
@@ -84,7 +89,7 @@ impl Builder {
     /// taken, and nothing in the region shows that somebody is attached. Never makes a
     /// region.
     pub fn read_only(mut self, read_only: bool) -> Builder {
-        self.read_only = read_only;
+        self.read_only = Some(read_only);
         self
     }
 
@@ -112,14 +117,14 @@ impl Builder {
 
     /// What to do when the region exists with another size than [`Builder::size`].
     pub fn on_mismatch(mut self, on_mismatch: Mismatch) -> Builder {
-        self.on_mismatch = on_mismatch;
+        self.on_mismatch = Some(on_mismatch);
         self
     }
 
     /// Longest wait of a write for other writers, and of opening for a region that
     /// somebody is making. One second by default; zero tries once.
     pub fn timeout(mut self, timeout: Duration) -> Builder {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
     }
 
@@ -137,12 +142,20 @@ impl Builder {
         self
     }
 
+    /// What is configured, instead of what [`Settings::read`] finds when the region is
+    /// opened. `Settings::default()` is for programs that want neither environment nor file.
+    pub fn settings(mut self, settings: Settings) -> Builder {
+        self.settings = Some(settings);
+        self
+    }
+
     /// Attaches to an existing region.
     ///
     /// # Errors
     /// `Missing` if there is none. Both like the others below: `InvalidName`, `Symlink`,
     /// `NotRegion`, `FormatVersion`, `Corrupt`, `Truncated`, `ForeignOwner`,
-    /// `Permission`, `HalfMade`, `ParticipantsFull`, `UnsupportedFilesystem`, `Io`.
+    /// `Permission`, `HalfMade`, `ParticipantsFull`, `UnsupportedFilesystem`, `Io`; and
+    /// `InvalidConfig`, see [`Settings::read`].
     pub fn open(self) -> Result<Cache> {
         Cache::start(self.plan(How::Open)?)
     }
@@ -171,10 +184,10 @@ impl Builder {
     /// `Missing`, `InvalidName`, `NotRegion`, `Symlink`, `ForeignOwner`, `Permission`,
     /// `Io`; `ReadOnly` with [`Builder::read_only`].
     pub fn destroy(self) -> Result<()> {
-        if self.read_only {
+        let plan = self.plan(How::Open)?;
+        if plan.read_only {
             return Err(Error::ReadOnly);
         }
-        let plan = self.plan(How::Open)?;
         let location =
             plan.location.as_ref().ok_or(Error::InvalidArgument { reason: "a private region has no name" })?;
         plan.destroy(location)
@@ -182,38 +195,47 @@ impl Builder {
 
     fn plan(self, how: How) -> Result<Plan> {
         let refuse = |reason| Err(Error::InvalidArgument { reason });
-        let location = self.name.as_deref().map(|name| Location::resolve(name, self.dir.as_deref())).transpose()?;
-        if self.read_only && how == How::Create {
+        let name = self.name.as_deref();
+        let configured = self.settings.map_or_else(|| Settings::read(name), Ok)?;
+        let dir = self.dir.or(configured.dir);
+        let location = name.map(|name| Location::resolve(name, dir.as_deref())).transpose()?;
+        // Nobody means a private region, which only its maker has.
+        let read_only = self.read_only.or(configured.read_only.filter(|_| location.is_some())).unwrap_or(false);
+        let file_mode = self.file_mode.or(configured.mode);
+        let group = self.group.or(configured.group);
+        let bytes = self.bytes.or(configured.size);
+        let evict = |evict| if evict { Mode::Evict } else { Mode::NoEvict };
+        if read_only && how == How::Create {
             return refuse("a region cannot be created read-only; open it read-only afterwards");
         }
-        if location.is_none() && (self.read_only || how == How::Open) {
+        if location.is_none() && (read_only || how == How::Open) {
             return refuse("a private region has no name by which it could be opened; give a name");
         }
-        if self.file_mode.is_some_and(|mode| mode & 0o600 != 0o600 || mode & !0o660 != 0) {
+        if file_mode.is_some_and(|mode| mode & 0o600 != 0o600 || mode & !0o660 != 0) {
             return refuse(
                 "the file mode must let the owner read and write, and only the group besides (0o600 to 0o660)",
             );
         }
-        if self.group.is_some() && self.file_mode == Some(0o600) {
+        if group.is_some() && file_mode == Some(0o600) {
             return refuse("file mode 0o600 keeps the group out; give 0o660, or no group");
         }
-        if let Some(bytes) = self.bytes {
+        if let Some(bytes) = bytes {
             crate::create::whole_pages(bytes)?;
         }
-        let file_mode = self.file_mode.unwrap_or(if self.group.is_some() { 0o660 } else { 0o600 });
+        let file_mode = file_mode.unwrap_or(if group.is_some() { 0o660 } else { 0o600 });
         let own_group = || rustix::process::getegid().as_raw();
-        let group = self.group.or_else(|| (file_mode & 0o060 != 0).then(own_group));
+        let group = group.or_else(|| (file_mode & 0o060 != 0).then(own_group));
         Ok(Plan {
             location,
             how,
-            bytes: self.bytes,
-            mode: self.mode,
-            prealloc: self.prealloc,
-            ephemeral: self.ephemeral,
-            read_only: self.read_only,
+            bytes,
+            mode: self.mode.or(configured.evict.map(evict)).unwrap_or_default(),
+            prealloc: self.prealloc.or(configured.prealloc).unwrap_or(false),
+            ephemeral: self.ephemeral.or(configured.ephemeral).unwrap_or(false),
+            read_only,
             sharing: Sharing { file_mode, group },
-            on_mismatch: self.on_mismatch,
-            timeout: self.timeout,
+            on_mismatch: self.on_mismatch.or(configured.on_mismatch).unwrap_or_default(),
+            timeout: self.timeout.or(configured.timeout).unwrap_or(TIMEOUT),
             reattach: self.reattach,
             clock: self.clock,
         })

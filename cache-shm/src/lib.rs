@@ -22,6 +22,7 @@
 //! | `cache`, `builder` | what programs call |
 //! | `handle` | one handle's way through forks, destruction and closing |
 //! | `open` | from a name to an attachment, whatever stands there |
+//! | `config` | options from the environment or a file |
 //! | `create` | making a region: complete first, visible afterwards, never replacing |
 //! | `attach` | this process's one attachment to a region: slot, map, detach |
 //! | `liveness` | kernel locks that say who is alive |
@@ -30,7 +31,7 @@
 //! | `os` | the engine's host: clock, futex, memory, liveness |
 //! | `lease`, `waiter`, `refresh` | locks, who waits for them without sleeping, and when a value is made anew |
 //! | [`safety`] | the rules behind every `unsafe` |
-//! | `file`, `directory`, `mapping`, `name`, `clock`, `hand`, `size`, `list`, `sys` | the pieces |
+//! | `file`, `directory`, `mapping`, `name`, `clock`, `hand`, `size`, `words`, `list`, `sys` | the pieces |
 //!
 //! # What a region's file promises
 //!
@@ -66,6 +67,7 @@ mod attach;
 mod builder;
 mod cache;
 mod clock;
+mod config;
 mod create;
 mod directory;
 mod file;
@@ -85,6 +87,7 @@ pub mod safety;
 mod size;
 mod sys;
 mod waiter;
+mod words;
 
 pub use builder::Builder;
 pub use cache::{Cache, View};
@@ -94,6 +97,7 @@ pub use cache_core::{
     Result, Stats, Terms, WriteOptions, error, kind,
 };
 pub use clock::Clock;
+pub use config::{Effective, Settings, read_secret, unknown_variables};
 pub use lease::{Guard, thread_number};
 pub use list::{RegionInfo, State, regions};
 pub use name::default_dir;
@@ -102,3 +106,4 @@ pub use os::Os;
 pub use refresh::{Refresh, cost};
 pub use size::parse_size;
 pub use waiter::{Bell, Wait};
+pub use words::{MODE_WANTED, TIME_WANTED, parse_group, parse_mode, parse_time};

@@ -10,7 +10,7 @@ use cache_core::{FORMAT_VERSION, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::name::{TEMPORARY_PREFIX, directory, region_name};
+use crate::name::{TEMPORARY_PREFIX, default_dir, region_name};
 use crate::sys::{boot_id, failed};
 
 /// What a listed region can be used for.
@@ -78,9 +78,9 @@ pub struct RegionInfo {
 /// regions are left out; a directory that does not exist has none.
 ///
 /// # Errors
-/// `Permission` or `Io` when the directory cannot be read.
+/// `Permission` or `Io` when the directory cannot be read; and as [`crate::default_dir`].
 pub fn regions(dir: Option<&Path>) -> Result<Vec<RegionInfo>> {
-    let (path, _) = directory(dir);
+    let path = dir.map_or_else(default_dir, |dir| Ok(dir.to_owned()))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = match rustix::fs::open(&path, flags, Mode::empty()) {
         Ok(fd) => fd,

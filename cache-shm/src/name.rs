@@ -1,7 +1,7 @@
 //! Region names and the files they stand for.
 //!
 //! Owns: which names are allowed, the per-user directory, and the file of a name in this
-//! format version. Touches no file.
+//! format version. Touches no file but that of options.
 //!
 //! ```text
 //! "sessions"             <directory>/sessions       (format version 1)
@@ -13,6 +13,8 @@
 use std::path::{Path, PathBuf};
 
 use cache_core::{Error, FORMAT_VERSION, Result};
+
+use crate::config::Settings;
 
 /// Longest file name of a region; leaves room for the suffix of a version.
 const NAME_BYTES_MAX: usize = 200;
@@ -33,8 +35,8 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    /// Where the region `name` lives. `dir` stands before `CACHE_SHM_DIR`, and that
-    /// before the per-user directory; none of them matters if `name` is a path.
+    /// Where the region `name` lives: in `dir`, else in the per-user directory. Neither
+    /// matters if `name` is a path.
     pub(crate) fn resolve(name: &str, dir: Option<&Path>) -> Result<Location> {
         check(name)?;
         let (directory, own_directory, make_directory, base) = match name.rsplit_once('/') {
@@ -72,15 +74,16 @@ pub(crate) fn directory(dir: Option<&Path>) -> (PathBuf, bool) {
     if let Some(dir) = dir {
         return (dir.to_owned(), false);
     }
-    match std::env::var_os("CACHE_SHM_DIR") {
-        Some(dir) if !dir.is_empty() => (PathBuf::from(dir), false),
-        _ => (PathBuf::from(format!("/dev/shm/cache-shm-{}", rustix::process::geteuid().as_raw())), true),
-    }
+    (PathBuf::from(format!("/dev/shm/cache-shm-{}", rustix::process::geteuid().as_raw())), true)
 }
 
-/// Where regions live by default: `CACHE_SHM_DIR`, or `/dev/shm/cache-shm-<uid>`.
-pub fn default_dir() -> PathBuf {
-    directory(None).0
+/// Where regions live unless an argument says otherwise: in the directory that is
+/// configured (`CACHE_SHM_DIR`, see [`crate::Settings`]), else `/dev/shm/cache-shm-<uid>`.
+///
+/// # Errors
+/// As [`crate::Settings::read`].
+pub fn default_dir() -> Result<PathBuf> {
+    Ok(directory(Settings::read(None)?.dir.as_deref()).0)
 }
 
 /// The file of the region `name` in format `version`.

@@ -20,7 +20,6 @@ use crate::iterate::{CacheIterator, What};
 use crate::kept::{Kept, load};
 use crate::key::{self, Key, Scratch};
 use crate::open::{self, Identity, Options};
-use crate::value::coder::{Coder, Wanted};
 
 /// A cache in shared memory, the same one in every process that opens its name.
 ///
@@ -34,15 +33,15 @@ use crate::value::coder::{Coder, Wanted};
 ///     size: Bytes of the region as int or text ("64MB", "1GiB"), used when it is created.
 ///         Without it an existing region is attached, or one with 256 MiB (or half of the
 ///         free memory, whichever is less) is created.
-///     ttl: Time to live of values that name none: seconds or timedelta; None for ever.
+///     ttl: Time to live of values that name none: seconds or timedelta; None for ever (the default).
 ///     timeout: Longest wait of a write for other writers, in seconds (1.0).
-///     evict: False makes a full region raise RegionFull instead of dropping old values.
+///     evict: False makes a full region raise RegionFull instead of dropping old values (True).
 ///     ephemeral: The region goes with the last process that has it open.
 ///     read_only: Attach only, and let the kernel refuse writes.
-///     on_mismatch: "warn" or "error" when the region exists with another size.
+///     on_mismatch: "warn" (the default) or "error" when the region exists with another size.
 ///     mode: Permission bits of the region's file (0o600).
 ///     group: Group of the region's file, as id or name, to share with ``mode=0o660``.
-///     dir: Directory of the region's file, instead of ``CACHE_SHM_DIR`` or the default.
+///     dir: Directory of the region's file (one of this user's own under /dev/shm).
 ///     prealloc: Claim all memory at creation, in huge pages where the kernel has them: slower
 ///         to create, faster to read all over.
 ///     serializer: For what has no kind of its own: "pickle" (which trusts every writer), "json",
@@ -50,6 +49,10 @@ use crate::value::coder::{Coder, Wanted};
 ///     compress: "zstd", "lz4" or "zlib", for values from ``compress_min`` bytes (1024) on.
 ///     secret: A key of at least 16 bytes: every value is signed (HMAC-SHA256) together with its
 ///         key, and a value that is not is BadSignature. Pickled handles carry it.
+///     secret_file: A file that holds the secret instead; pickled handles carry its name only.
+///
+/// What is not given comes from the environment (``CACHE_SHM_SIZE`` for ``size``, and so on), else
+/// from a file, else it is the default: docs/guide/configuration.md. A mistake there is InvalidConfig.
 ///
 /// >>> cache = Cache("docs-class", size="2MB", ttl=60, dir=directory)
 /// >>> cache["user:7"] = {"name": "Ada", "visits": 1}
@@ -78,42 +81,46 @@ fn view<'py>(cache: &Bound<'py, Cache>, class: &str) -> PyResult<Bound<'py, PyAn
 impl Cache {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "a constructor with keywords, as Python has them")]
-    #[pyo3(signature = (name, size=None, ttl=None, *, timeout=Given::Unset, evict=true, ephemeral=false,
-        read_only=false, on_mismatch="warn", mode=None, group=None, dir=None, prealloc=false, serializer=None,
-        compress=None, compress_min=1024, secret=None))]
+    #[pyo3(signature = (name, size=None, ttl=Given::Unset, *, timeout=Given::Unset, evict=None, ephemeral=None,
+        read_only=None, on_mismatch=None, mode=None, group=None, dir=None, prealloc=None, serializer=Given::Unset,
+        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None))]
     fn new(
         name: &Bound<'_, PyAny>,
         size: Option<&Bound<'_, PyAny>>,
-        ttl: Option<&Bound<'_, PyAny>>,
+        ttl: Given<'_>,
         timeout: Given<'_>,
-        evict: bool,
-        ephemeral: bool,
-        read_only: bool,
-        on_mismatch: &str,
+        evict: Option<bool>,
+        ephemeral: Option<bool>,
+        read_only: Option<bool>,
+        on_mismatch: Option<&str>,
         mode: Option<u32>,
         group: Option<&Bound<'_, PyAny>>,
         dir: Option<PathBuf>,
-        prealloc: bool,
-        serializer: Option<&Bound<'_, PyAny>>,
-        compress: Option<&str>,
-        compress_min: i64,
-        secret: Option<&Bound<'_, PyAny>>,
+        prealloc: Option<bool>,
+        serializer: Given<'_>,
+        compress: Given<'_>,
+        compress_min: Option<i64>,
+        secret: Given<'_>,
+        secret_file: Option<PathBuf>,
     ) -> PyResult<Cache> {
         let py = name.py();
+        let name = open::name(name)?;
+        let configured = open::configured(py, name.as_deref())?;
+        let private = name.is_none();
         let options = Options {
-            name: open::name(name)?,
-            size: size.map(arguments::size).transpose()?,
-            ttl: open::default_ttl(ttl)?,
-            timeout: open::timeout(&timeout)?,
-            evict,
-            ephemeral,
-            read_only,
-            error_on_mismatch: open::on_mismatch(py, on_mismatch)?,
-            mode,
-            group: group.map(arguments::group).transpose()?,
-            dir,
-            prealloc,
-            coder: Coder::new(py, &Wanted { serializer, compress, compress_min, secret })?,
+            name,
+            size: size.map(arguments::size).transpose()?.or(configured.size),
+            ttl: open::default_ttl(&ttl, &configured)?,
+            timeout: open::timeout(&timeout, &configured)?,
+            evict: evict.or(configured.evict),
+            ephemeral: ephemeral.or(configured.ephemeral),
+            read_only: open::read_only(read_only, &configured, private),
+            on_mismatch: open::on_mismatch(py, on_mismatch)?.or(configured.on_mismatch),
+            mode: mode.or(configured.mode),
+            group: group.map(arguments::group).transpose()?.or(configured.group),
+            dir: dir.or_else(|| configured.dir.clone()),
+            prealloc: prealloc.or(configured.prealloc),
+            coder: open::coder(py, &configured, serializer, compress, compress_min, secret, secret_file)?,
         };
         let handle = options.open(py)?;
         let value_bytes_max = handle.map().map_err(Self::raise(py))?.geometry().item_bytes_max();

@@ -64,14 +64,20 @@ fn thread_number() -> u64 {
 #[pyfunction]
 #[pyo3(signature = (name, dir=None))]
 fn destroy(py: Python<'_>, name: &str, dir: Option<PathBuf>) -> PyResult<()> {
-    py.detach(|| cache_shm::Cache::destroy_name(name, dir.as_deref())).map_err(|error| errors::exception(py, &error))
+    let mut builder = cache_shm::Cache::builder(Some(name)).settings(open::configured(py, Some(name))?);
+    if let Some(dir) = dir {
+        builder = builder.dir(dir);
+    }
+    py.detach(|| builder.destroy()).map_err(|error| errors::exception(py, &error))
 }
 
 /// What is known of each region in `dir`, as dicts.
 #[pyfunction]
 #[pyo3(signature = (dir=None))]
 fn regions(py: Python<'_>, dir: Option<PathBuf>) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    let found = py.detach(|| cache_shm::regions(dir.as_deref())).map_err(|error| errors::exception(py, &error))?;
+    // While attached, for the environment is Python's.
+    let dir = dir.map_or_else(cache_shm::default_dir, Ok).map_err(|error| errors::exception(py, &error))?;
+    let found = py.detach(|| cache_shm::regions(Some(&dir))).map_err(|error| errors::exception(py, &error))?;
     found
         .into_iter()
         .map(|region| {

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_shm::{Error, Mismatch, Mode, Opened};
+use cache_shm::{Error, Mismatch, Mode, Opened, Settings};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyUserWarning};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
 use crate::kept::load;
-use crate::value::coder::Coder;
+use crate::value::coder::{Coder, Wanted};
 
 /// Which region a handle is on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,20 +33,23 @@ impl Identity {
     }
 }
 
-/// The constructor's arguments after checking.
+/// From so many bytes on values are compressed, if they are.
+const COMPRESS_MIN: i64 = 1024;
+
+/// The constructor's arguments after checking, with what is configured where nothing was given.
 pub(crate) struct Options {
     pub name: Option<String>,
     pub size: Option<u64>,
     pub ttl: Ttl,
     pub timeout: Duration,
-    pub evict: bool,
-    pub ephemeral: bool,
+    pub evict: Option<bool>,
+    pub ephemeral: Option<bool>,
     pub read_only: bool,
-    pub error_on_mismatch: bool,
+    pub on_mismatch: Option<Mismatch>,
     pub mode: Option<u32>,
     pub group: Option<u32>,
     pub dir: Option<PathBuf>,
-    pub prealloc: bool,
+    pub prealloc: Option<bool>,
     pub coder: Coder,
 }
 
@@ -66,9 +70,17 @@ pub(crate) fn name(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     }
 }
 
+/// What is configured for the region `name`. Read while attached: other Python threads may
+/// change the environment.
+pub(crate) fn configured(py: Python<'_>, name: Option<&str>) -> PyResult<Settings> {
+    Settings::read(name).map_err(|error| errors::exception(py, &error))
+}
+
 /// The time to live of sets that name none.
-pub(crate) fn default_ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Ttl> {
-    let Some(object) = object else { return Ok(Ttl::Never) };
+pub(crate) fn default_ttl(given: &Given<'_>, configured: &Settings) -> PyResult<Ttl> {
+    let Given::Value(object) = given else {
+        return Ok(configured.ttl.flatten().map_or(Ttl::Never, Ttl::For));
+    };
     match Ttl::of(object)? {
         Ttl::Past => {
             let reason = "the default ttl of a cache is more than zero seconds, or None for ever";
@@ -79,20 +91,71 @@ pub(crate) fn default_ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Ttl> {
 }
 
 /// The deadline of writes.
-pub(crate) fn timeout(given: &Given<'_>) -> PyResult<Duration> {
+pub(crate) fn timeout(given: &Given<'_>, configured: &Settings) -> PyResult<Duration> {
     match given {
-        Given::Unset => Ok(Duration::from_nanos(cache_core::TIMEOUT_NS_DEFAULT)),
+        Given::Unset => Ok(configured.timeout.unwrap_or(Duration::from_nanos(cache_core::TIMEOUT_NS_DEFAULT))),
         Given::Value(object) => arguments::timeout(object),
     }
 }
 
 /// "warn" or "error".
-pub(crate) fn on_mismatch(py: Python<'_>, text: &str) -> PyResult<bool> {
+pub(crate) fn on_mismatch(py: Python<'_>, text: Option<&str>) -> PyResult<Option<Mismatch>> {
     match text {
-        "warn" => Ok(false),
-        "error" => Ok(true),
-        _ => Err(invalid(py, "on_mismatch is \"warn\" or \"error\"")),
+        None => Ok(None),
+        Some("warn") => Ok(Some(Mismatch::Warn)),
+        Some("error") => Ok(Some(Mismatch::Error)),
+        Some(_) => Err(invalid(py, "on_mismatch is \"warn\" or \"error\"")),
     }
+}
+
+/// What was given, None being a choice too, else the configured word.
+fn given_or<'py>(py: Python<'py>, given: Given<'py>, word: Option<&'static str>) -> Option<Bound<'py, PyAny>> {
+    match given {
+        Given::Value(object) => (!object.is_none()).then_some(object),
+        Given::Unset => word.filter(|word| *word != "none").map(|word| PyString::new(py, word).into_any()),
+    }
+}
+
+/// What becomes of values beyond the safe types.
+pub(crate) fn coder<'py>(
+    py: Python<'py>,
+    configured: &Settings,
+    serializer: Given<'py>,
+    compress: Given<'py>,
+    compress_min: Option<i64>,
+    secret: Given<'py>,
+    secret_file: Option<PathBuf>,
+) -> PyResult<Coder> {
+    let (secret, secret_file) = match (secret, secret_file) {
+        (Given::Value(_), Some(_)) => return Err(invalid(py, "secret and secret_file are two ways to say one thing")),
+        (Given::Value(secret), None) => ((!secret.is_none()).then_some(secret), None),
+        (Given::Unset, file) => (None, file.or_else(|| configured.secret_file.clone())),
+    };
+    let held = match &secret_file {
+        Some(file) => {
+            let bytes = cache_shm::read_secret(file).map_err(|error| errors::exception(py, &error))?;
+            Some(PyBytes::new(py, &bytes).into_any())
+        }
+        None => None,
+    };
+    let compress = given_or(py, compress, configured.compress);
+    let compress = compress.as_ref().map(|text| text.extract::<PyBackedStr>()).transpose()?;
+    let min = compress_min.or(configured.compress_min.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)));
+    Coder::new(
+        py,
+        &Wanted {
+            serializer: given_or(py, serializer, configured.serializer).as_ref(),
+            compress: compress.as_deref(),
+            compress_min: min.unwrap_or(COMPRESS_MIN),
+            secret: secret.as_ref().or(held.as_ref()),
+            secret_file: secret_file.as_deref(),
+        },
+    )
+}
+
+/// True if the handle shall not write. A private region has no other maker than its user.
+pub(crate) fn read_only(given: Option<bool>, configured: &Settings, private: bool) -> bool {
+    given.or(configured.read_only.filter(|_| !private)).unwrap_or(false)
 }
 
 fn invalid(py: Python<'_>, reason: &'static str) -> PyErr {
@@ -102,13 +165,23 @@ fn invalid(py: Python<'_>, reason: &'static str) -> PyErr {
 impl Options {
     /// Creates or attaches the region; other Python threads run meanwhile.
     pub fn open(&self, py: Python<'_>) -> PyResult<cache_shm::Cache> {
+        // What is configured is in these options already.
         let mut builder = cache_shm::Cache::builder(self.name.as_deref())
-            .mode(if self.evict { Mode::Evict } else { Mode::NoEvict })
-            .ephemeral(self.ephemeral)
+            .settings(Settings::default())
             .read_only(self.read_only)
-            .prealloc(self.prealloc)
-            .on_mismatch(if self.error_on_mismatch { Mismatch::Error } else { Mismatch::Warn })
             .timeout(self.timeout);
+        if let Some(evict) = self.evict {
+            builder = builder.mode(if evict { Mode::Evict } else { Mode::NoEvict });
+        }
+        if let Some(ephemeral) = self.ephemeral {
+            builder = builder.ephemeral(ephemeral);
+        }
+        if let Some(prealloc) = self.prealloc {
+            builder = builder.prealloc(prealloc);
+        }
+        if let Some(on_mismatch) = self.on_mismatch {
+            builder = builder.on_mismatch(on_mismatch);
+        }
         if let Some(size) = self.size {
             builder = builder.size(size);
         }
@@ -166,7 +239,8 @@ impl Options {
         keywords.set_item("evict", self.evict)?;
         keywords.set_item("ephemeral", self.ephemeral)?;
         keywords.set_item("read_only", self.read_only)?;
-        keywords.set_item("on_mismatch", if self.error_on_mismatch { "error" } else { "warn" })?;
+        let on_mismatch = self.on_mismatch.map(|found| if found == Mismatch::Error { "error" } else { "warn" });
+        keywords.set_item("on_mismatch", on_mismatch)?;
         keywords.set_item("mode", self.mode)?;
         keywords.set_item("group", self.group)?;
         keywords.set_item("dir", dir)?;

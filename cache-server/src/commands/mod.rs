@@ -4,6 +4,7 @@
 //! code. Commands that only look attach read-only: they take no participant slot, leave
 //! no trace in the region, and do not count as uses of the keys they look at.
 
+mod config;
 mod keys;
 mod repair;
 mod replay;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Verify(arguments) => repair::verify(place, arguments, output),
         Command::Repair(arguments) => repair::repair(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
+        Command::Config(arguments) => config::config(place, arguments, output),
         Command::Destroy(arguments) => destroy(place, arguments, output),
     }
 }
@@ -55,28 +57,36 @@ impl Place<'_> {
 
     /// Attaches to a region to look at it.
     fn look(self, name: &str) -> Result<Cache> {
-        Ok(self.builder(name).read_only(true).open()?)
+        Ok(self.builder(name).read_only(true).on_mismatch(Mismatch::Warn).open()?)
     }
 
     /// Attaches to a region to change it.
-    fn change(self, name: &str, timeout: Duration) -> Result<Cache> {
-        Ok(self.builder(name).timeout(timeout).open()?)
+    fn change(self, name: &str, timeout: Option<Duration>) -> Result<Cache> {
+        let builder = self.builder(name).on_mismatch(Mismatch::Warn);
+        Ok(match timeout {
+            Some(timeout) => builder.timeout(timeout),
+            None => builder,
+        }
+        .open()?)
     }
 }
 
 fn create(place: Place, arguments: &Create, output: &mut Output) -> Result<bool> {
-    let mode = if arguments.no_evict { Mode::NoEvict } else { Mode::Evict };
-    let mut builder = place
-        .builder(&arguments.name)
-        .mode(mode)
-        .prealloc(arguments.prealloc)
-        .file_mode(arguments.mode)
-        .on_mismatch(Mismatch::Error);
+    let mut builder = place.builder(&arguments.name).on_mismatch(Mismatch::Error);
+    if arguments.no_evict {
+        builder = builder.mode(Mode::NoEvict);
+    }
+    if arguments.prealloc {
+        builder = builder.prealloc(true);
+    }
+    if let Some(mode) = arguments.mode {
+        builder = builder.file_mode(mode);
+    }
     if let Some(size) = &arguments.size {
         builder = builder.size(cache_shm::parse_size(size)?);
     }
-    if let Some(group) = &arguments.group {
-        builder = builder.group(group_id(group)?);
+    if let Some(group) = arguments.group {
+        builder = builder.group(group);
     }
     let cache = if arguments.exist_ok { builder.open_or_create()? } else { builder.create()? };
     let bytes = cache.geometry()?.region_bytes;
@@ -89,17 +99,6 @@ fn create(place: Place, arguments: &Create, output: &mut Output) -> Result<bool>
         output.line(&format!("{verb} {path}, {}", sized(bytes)))?;
     }
     Ok(true)
-}
-
-/// The number of a group given by name or number.
-fn group_id(group: &str) -> Result<u32> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
-    }
-    let table = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    let row = table.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|row| row.first() == Some(&group));
-    row.and_then(|row| row.get(2)?.parse().ok())
-        .ok_or_else(|| Failure::usage(format!("there is no group {group:?} in /etc/group; give its number")))
 }
 
 fn list(place: Place, output: &mut Output) -> Result<bool> {
@@ -298,12 +297,5 @@ mod tests {
         for bad in ["0", "xy", "0g"] {
             assert!(key_bytes(bad.as_ref(), true).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_group_is_a_number_or_a_name_of_the_system() {
-        assert_eq!(group_id("4711").unwrap(), 4711);
-        assert_eq!(group_id("root").unwrap(), 0);
-        assert!(group_id("no such group").unwrap_err().to_string().contains("give its number"));
     }
 }

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cache_shm::{Meta, NEVER, WriteOptions, kind};
+use cache_shm::{Meta, NEVER, Settings, WriteOptions, kind};
 use serde_json::{Map, Value, json};
 
 use super::{Place, key_bytes, ttl_ms};
-use crate::cli::{Delete, Get, Kind, Set};
+use crate::cli::{Delete, Get, Kind, Set, Ttl};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, insert_bytes, insert_value, kind_word, value_bytes};
 
@@ -58,7 +58,11 @@ pub(super) fn set(place: Place, arguments: &Set, output: &mut Output) -> Result<
     };
     let (kind, value) = encode(given, arguments.kind, from_argument)?;
     let cache = place.change(&arguments.name, arguments.timeout)?;
-    let expires_at_ms = arguments.ttl.map_or(Ok(NEVER), |ttl| cache.expiry(ttl))?;
+    let ttl = match arguments.ttl {
+        Some(Ttl(ttl)) => ttl,
+        None => Settings::read(Some(&arguments.name))?.ttl.flatten(),
+    };
+    let expires_at_ms = ttl.map_or(Ok(NEVER), |ttl| cache.expiry(ttl))?;
     let options = WriteOptions { kind, expires_at_ms, ..cache.options() };
     let version = match (arguments.add, arguments.replace) {
         (true, _) => cache.add(&key, &value, &options)?,

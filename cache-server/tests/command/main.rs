@@ -1,5 +1,6 @@
 //! The command as its users meet it: the built binary, real regions, exit codes.
 
+mod config;
 mod place;
 mod regions;
 mod repair;

@@ -79,7 +79,8 @@ impl Place {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cache-shm"));
-        command.env("CACHE_SHM_DIR", self.path()).args(arguments).stdin(Stdio::null());
+        // Not what this user has configured.
+        command.env("CACHE_SHM_CONFIG", "").env("CACHE_SHM_DIR", self.path()).args(arguments).stdin(Stdio::null());
         command
     }
 
@@ -105,7 +106,7 @@ impl Place {
     }
 }
 
-fn finished(output: Output) -> Run {
+pub fn finished(output: Output) -> Run {
     Run {
         code: output.status.code().expect("the command was not killed"),
         out: output.stdout,

@@ -100,6 +100,8 @@ pub const CSHM_LEASES_FULL: i32 = 39;
 pub const CSHM_NOT_HOLDER: i32 = 40;
 /// The stored value is not signed as it should be.
 pub const CSHM_BAD_SIGNATURE: i32 = 41;
+/// An option in the environment or in a configuration file makes no sense.
+pub const CSHM_INVALID_CONFIG: i32 = 42;
 
 /// Attach only: CSHM_MISSING if there is no region.
 pub const CSHM_OPEN_EXISTING: u32 = 1;
@@ -182,7 +184,8 @@ unsafe fn handle<'a>(cache: *const Cache) -> Result<&'a shm::Cache> {
 /// path if it has a slash. NULL is a private region that only this process and the
 /// children it forks can reach. `size_bytes` is at least 1 MiB; 0 attaches to whatever
 /// size there is, or makes 256 MiB or half of what the file system has free. `flags` are
-/// CSHM_OPEN_ constants, added. On failure `*out` is NULL.
+/// CSHM_OPEN_ constants, added. What neither they nor `size_bytes` say comes from the
+/// environment (CACHE_SHM_) or the configuration file. On failure `*out` is NULL.
 ///
 /// # Safety
 /// - `name` is NULL or a zero-terminated string.
@@ -211,11 +214,20 @@ pub unsafe extern "C" fn cshm_open(name: *const c_char, size_bytes: u64, flags: 
                 reason: "it is not UTF-8",
             })?)
         };
-        let mut builder = shm::Cache::builder(name)
-            .read_only(has(CSHM_OPEN_READ_ONLY))
-            .ephemeral(has(CSHM_OPEN_EPHEMERAL))
-            .prealloc(has(CSHM_OPEN_PREALLOC))
-            .mode(if has(CSHM_OPEN_NO_EVICT) { Mode::NoEvict } else { Mode::Evict });
+        let mut builder = shm::Cache::builder(name);
+        // A flag that is not there leaves its option to the configuration.
+        if has(CSHM_OPEN_READ_ONLY) {
+            builder = builder.read_only(true);
+        }
+        if has(CSHM_OPEN_EPHEMERAL) {
+            builder = builder.ephemeral(true);
+        }
+        if has(CSHM_OPEN_PREALLOC) {
+            builder = builder.prealloc(true);
+        }
+        if has(CSHM_OPEN_NO_EVICT) {
+            builder = builder.mode(Mode::NoEvict);
+        }
         if size_bytes != 0 {
             builder = builder.size(size_bytes);
         }

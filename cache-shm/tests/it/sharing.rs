@@ -147,7 +147,7 @@ fn another_users_directory_under_the_per_user_name_is_refused() {
     join(fork(|| {
         become_user(STRANGER, STRANGER);
         let cache = region().unwrap();
-        assert_eq!(cache_shm::default_dir(), std::path::Path::new(&path));
+        assert_eq!(cache_shm::default_dir().unwrap(), std::path::Path::new(&path));
         assert_eq!(rustix::fs::stat(&path).unwrap().st_mode & 0o7777, 0o700);
         cache.destroy().unwrap();
     }));

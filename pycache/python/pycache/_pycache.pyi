@@ -45,6 +45,7 @@ __all__ = [
     "IntegerOverflow",
     "InternalError",
     "InvalidArgument",
+    "InvalidConfig",
     "InvalidKey",
     "InvalidKey",
     "InvalidName",
@@ -188,6 +189,9 @@ class BufferTooSmall(CacheError, BufferError):
 class InvalidArgument(CacheError, ValueError):
     """An argument makes no sense; the text says which one."""
 
+class InvalidConfig(CacheError, ValueError):
+    """A ``CACHE_SHM_`` variable or the configuration file has a mistake; the text says where."""
+
 class RegionHalfMade(CacheError, TimeoutError):
     """Another process is creating the region and did not finish in time."""
 
@@ -222,21 +226,22 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         cls,
         name: str | None,
         size: int | str | None = None,
-        ttl: float | timedelta | None = None,
+        ttl: float | timedelta | None = ...,
         *,
         timeout: float | timedelta = ...,
-        evict: bool = True,
-        ephemeral: bool = False,
-        read_only: bool = False,
-        on_mismatch: Literal["warn", "error"] = "warn",
+        evict: bool | None = None,
+        ephemeral: bool | None = None,
+        read_only: bool | None = None,
+        on_mismatch: Literal["warn", "error"] | None = None,
         mode: int | None = None,
         group: int | str | None = None,
         dir: str | PathLike[str] | None = None,
-        prealloc: bool = False,
-        serializer: Literal["pickle", "json", "msgpack", "msgspec"] | _Serializer | None = None,
-        compress: Literal["zstd", "lz4", "zlib"] | None = None,
-        compress_min: int = 1024,
-        secret: str | bytes | None = None,
+        prealloc: bool | None = None,
+        serializer: Literal["pickle", "json", "msgpack", "msgspec"] | _Serializer | None = ...,
+        compress: Literal["zstd", "lz4", "zlib"] | None = ...,
+        compress_min: int | None = None,
+        secret: str | bytes | None = ...,
+        secret_file: str | PathLike[str] | None = None,
     ) -> Self: ...
     @overload
     def get(self, key: _Key, default: None = None) -> _Value | None: ...

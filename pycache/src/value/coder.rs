@@ -4,6 +4,8 @@
 //! Owns: the choice, and the way to `pycache._codecs`, which does the work. The default
 //! costs a read one look at a flag.
 
+use std::path::Path;
+
 use cache_core::{Error, kind};
 use pyo3::exceptions::{PyException, PyMemoryError, PyValueError};
 use pyo3::intern;
@@ -35,6 +37,8 @@ pub(crate) struct Wanted<'a, 'py> {
     pub compress: Option<&'a str>,
     pub compress_min: i64,
     pub secret: Option<&'a Bound<'py, PyAny>>,
+    /// Where the secret was read, if it was.
+    pub secret_file: Option<&'a Path>,
 }
 
 impl Coder {
@@ -43,7 +47,7 @@ impl Coder {
         Coder { serializer: Serializer::Safe, seals: false, compresses: false, signs: false, codec: None, given: None };
 
     pub fn new(py: Python<'_>, wanted: &Wanted<'_, '_>) -> PyResult<Coder> {
-        let Wanted { serializer, compress, compress_min, secret } = wanted;
+        let Wanted { serializer, compress, compress_min, secret, secret_file } = wanted;
         if serializer.is_none() && compress.is_none() && secret.is_none() {
             return Ok(Coder::SAFE);
         }
@@ -51,7 +55,11 @@ impl Coder {
         given.set_item("serializer", serializer)?;
         given.set_item("compress", compress)?;
         given.set_item("compress_min", compress_min)?;
-        given.set_item("secret", secret)?;
+        // Whoever unpickles a handle reads the file itself.
+        match secret_file {
+            Some(file) => given.set_item("secret_file", file.as_os_str())?,
+            None => given.set_item("secret", secret)?,
+        }
         let pickles = match serializer {
             Some(serializer) => serializer.cast::<PyString>().is_ok_and(|name| name == "pickle"),
             None => false,
@@ -84,7 +92,10 @@ impl Coder {
     pub fn reopen(&self, keywords: &Bound<'_, PyDict>) -> PyResult<()> {
         match &self.given {
             Some(given) => keywords.update(given.bind(keywords.py()).as_mapping()),
-            None => Ok(()),
+            // Said, so that nothing else is taken from the other process's configuration.
+            None => {
+                ["serializer", "compress", "secret"].iter().try_for_each(|name| keywords.set_item(name, None::<u8>))
+            }
         }
     }
 

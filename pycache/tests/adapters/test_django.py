@@ -43,7 +43,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import cache_page
-from pycache import Cache, UnsupportedType, ValueTooLarge
+from pycache import BadSignature, Cache, UnsupportedType, ValueTooLarge
 from pycache.adapters.django import SharedMemoryCache
 
 BACKEND = "pycache.adapters.django.SharedMemoryCache"
@@ -390,6 +390,22 @@ def test_options_that_there_are_not_are_a_mistake_of_the_settings(options: dict[
         SharedMemoryCache("site", {"OPTIONS": options})
     with pytest.raises(ImproperlyConfigured):
         SharedMemoryCache("", {})
+
+
+def test_options_compress_and_sign_what_django_stores(directory: str) -> None:
+    secret = "sixteen bytes or more"
+    options = {"size": "2MiB", "dir": directory, "compress": "zlib", "compress_min": 100, "secret": secret}
+    cache = SharedMemoryCache("signed", {"OPTIONS": options})
+    cache.set("page", {"html": "<p>" * 5000})
+    assert cache.get("page") == {"html": "<p>" * 5000}
+    region = Cache("signed", dir=directory, secret=None)
+    with pytest.raises(BadSignature):
+        region[":1:page"]
+    assert region.stats()["live_bytes"] < 5000
+    # Somebody who can write the region, but does not know the secret.
+    region[":1:page"] = "forged"
+    assert cache.get("page", "nothing") == "nothing"
+    assert cache.failures == {"bad_signature": 1}
 
 
 def test_options_of_other_backends_for_their_culling_mean_nothing(directory: str) -> None:

@@ -18,6 +18,7 @@ from pycache import (
     CacheError,
     IntegerOverflow,
     InvalidArgument,
+    InvalidConfig,
     InvalidKey,
     InvalidName,
     InvalidSize,
@@ -33,13 +34,17 @@ logger = logging.getLogger("pycache.adapters")
 # What can be said of a region besides its name: the keywords of `Cache` but `ttl`, for the
 # libraries have times to live of their own.
 OPTIONS = frozenset(
-    "size timeout evict ephemeral read_only on_mismatch mode group dir prealloc serializer".split()
+    (
+        "size timeout evict ephemeral read_only on_mismatch mode group dir prealloc"
+        " serializer compress compress_min secret secret_file"
+    ).split()
 )
 
 # Errors that say what the program did, not how the cache is.
 MISTAKES = (
     IntegerOverflow,
     InvalidArgument,
+    InvalidConfig,
     InvalidKey,
     InvalidName,
     InvalidSize,
