@@ -294,8 +294,9 @@ impl Cache {
 
     /// Stores every pair of a mapping (or iterable of pairs); a list of the keys that failed.
     ///
-    /// A key fails when there is no room for it or its stripe stays busy. What cannot be
-    /// stored at all raises before anything is stored.
+    /// A key fails when its value is too large for the region, when there is no room for it, or
+    /// when its stripe stays busy; the others are stored. A key that is none, and a key or value
+    /// of a type that is not stored, raises before anything is stored.
     ///
     /// >>> cache.set_many({"a": 1, "b": 2}, ttl=60)
     /// []

@@ -22,7 +22,7 @@ use crate::value::{self, DEPTH_MAX, Encoder, Reader};
 
 /// First byte of a tuple's key.
 const TUPLE_MARK: u8 = 0xff;
-const WANTED: &str = "a key is a str, bytes, int (not bool) or a tuple of these, exactly and not a subclass";
+const WANTED: &str = "a key is a str, bytes, int (not bool) or a tuple of these, exactly and not a subclass (a named tuple is one by tuple(key))";
 
 /// Bytes of a key, and its form.
 #[derive(Clone, Copy)]

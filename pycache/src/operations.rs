@@ -112,12 +112,23 @@ impl Cache {
     /// Kind and bytes of a value, checked against what fits the region.
     #[inline]
     pub fn encode<'a, 'py>(&self, key: &[u8], object: &'a Bound<'py, PyAny>) -> PyResult<(u8, Payload<'a, 'py>)> {
+        self.encode_within(key, object, self.value_bytes_max)
+    }
+
+    /// As `encode`, for values of at most `bytes_max` bytes.
+    #[inline]
+    fn encode_within<'a, 'py>(
+        &self,
+        key: &[u8],
+        object: &'a Bound<'py, PyAny>,
+        bytes_max: u64,
+    ) -> PyResult<(u8, Payload<'a, 'py>)> {
         let coder = &self.options.coder;
         if !coder.seals {
-            return value::encode(object, coder, self.value_bytes_max);
+            return value::encode(object, coder, bytes_max);
         }
         // What does not fit as it is may fit when it is compressed.
-        let bytes_max = if coder.compresses { RAW_BYTES_MAX } else { self.value_bytes_max };
+        let bytes_max = if coder.compresses { RAW_BYTES_MAX } else { bytes_max };
         let (kind, payload) = value::encode(object, coder, bytes_max)?;
         coder.seal(object.py(), key, kind, payload.bytes())
     }
@@ -270,7 +281,8 @@ impl Cache {
         let mut total = 0;
         for ((key, value), scratch) in items.iter().zip(&mut scratches) {
             let key = Key::of(key, scratch)?;
-            let (kind, payload) = self.encode(key.bytes, value)?;
+            // What is too large is refused one by one, by the engine.
+            let (kind, payload) = self.encode_within(key.bytes, value, u64::MAX)?;
             let payload = payload.own();
             total += payload.bytes().len();
             encoded.push((key, kind, payload));

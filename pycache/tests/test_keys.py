@@ -134,6 +134,13 @@ def test_other_types_are_refused_by_every_operation(cache: Cache, key: Any) -> N
     assert len(cache) == 0
 
 
+def test_the_refusal_of_a_named_tuple_says_what_to_do(cache: Cache) -> None:
+    with pytest.raises(UnsupportedType, match=r"Point.*tuple\(key\)"):
+        cache[Point(1, 2)] = 1
+    cache[tuple(Point(1, 2))] = 1
+    assert (1, 2) in cache
+
+
 @pytest.mark.parametrize("key", ["", b""])
 def test_an_empty_key_is_an_error(cache: Cache, key: Any) -> None:
     for operation in (cache.get, cache.delete, lambda key: cache.set(key, 1), lambda key: cache.incr(key, default=0)):

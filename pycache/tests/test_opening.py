@@ -33,6 +33,7 @@ from pycache import (
     destroy,
     regions,
 )
+from pycache.testing import Clock
 
 
 @pytest.mark.parametrize(
@@ -236,6 +237,22 @@ def test_destroy_removes_the_region_for_everyone(directory: str) -> None:
     except RegionGone:
         first["c"] = 4
     assert second["c"] == 4
+
+
+def test_a_file_that_is_removed_from_outside_is_noticed_within_a_second(directory: str) -> None:
+    """Processes that opened the name before and after would have used two regions, and not known it."""
+    clock = Clock(directory)
+    old = Cache("removed", size="2MB", dir=directory)
+    reader = Cache("removed", dir=directory, read_only=True)
+    old["a"] = 1
+    os.unlink(os.path.join(directory, "removed"))
+    new = Cache("removed", size="2MB", dir=directory)
+    new["b"] = 2
+    clock.advance(1)
+    with pytest.raises(RegionGone):
+        old["a"] = 2
+    old["a"] = 3
+    assert new["a"] == 3 and reader["b"] == 2 and old["b"] == 2
 
 
 def test_an_ephemeral_region_goes_with_its_last_handle(directory: str) -> None:

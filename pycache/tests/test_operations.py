@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pycache import Cache, IntegerOverflow, NotInteger, UnsupportedType, ValueTooLarge
+from pycache import Cache, IntegerOverflow, NotInteger, UnsupportedType, ValueTooLarge, error_counts
 
 LARGEST, SMALLEST = 2**63 - 1, -(2**63)
 
@@ -179,9 +179,12 @@ def test_many_are_read_and_written_at_once(cache: Cache) -> None:
     assert cache.get_many(["key 1", "key 2", "key 3"]) == {"key 3": [3]}
 
 
-def test_a_batch_names_the_keys_that_did_not_fit(cache: Cache) -> None:
-    assert cache.set_many({"small": 1, "large": bytes(3_000_000), "other": 2}) == ["large"]
+@pytest.mark.parametrize("large", [bytes(3_000_000), "x" * 3_000_000, bytearray(3_000_000), [bytes(3_000_000)], memoryview(bytes(3_000_000))])
+def test_a_batch_names_the_keys_that_did_not_fit_whatever_they_are_made_of(cache: Cache, large: Any) -> None:
+    before = error_counts()
+    assert cache.set_many({"small": 1, "large": large, "other": 2}) == ["large"]
     assert cache.get_many(["small", "large", "other"]) == {"small": 1, "other": 2}
+    assert error_counts() == before
 
 
 def test_a_batch_with_a_value_that_cannot_be_stored_stores_nothing(cache: Cache) -> None:
