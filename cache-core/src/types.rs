@@ -33,6 +33,10 @@ pub mod kind {
     pub const BYTEARRAY: u8 = 8;
     /// An array of numbers: the bytes of a `.npy` file.
     pub const ARRAY: u8 = 9;
+    /// A table: a stream of Arrow's IPC format.
+    pub const ARROW: u8 = 10;
+    /// A record batch: such a stream of one batch.
+    pub const ARROW_BATCH: u8 = 11;
     /// A Python pickle, read only by those who ask for it.
     pub const PICKLE: u8 = 16;
     /// JSON, UTF-8.
@@ -41,6 +45,8 @@ pub mod kind {
     pub const MSGPACK: u8 = 18;
     /// What a serializer of the user's made, behind its name.
     pub const NAMED: u8 = 19;
+    /// A Python pickle with the buffers that it hands out beside it.
+    pub const PICKLE_BUFFERS: u8 = 20;
     /// A compressed value of another kind.
     pub const COMPRESSED: u8 = 24;
     /// A signed value of another kind.

@@ -144,6 +144,8 @@ pub fn kind_word(number: u8) -> String {
         kind::TAGGED => "tagged",
         kind::BYTEARRAY => "bytearray",
         kind::ARRAY => "array",
+        kind::ARROW => "arrow",
+        kind::ARROW_BATCH => "arrow_batch",
         kind::PICKLE => "pickle",
         kind::JSON => "json",
         kind::MSGPACK => "msgpack",

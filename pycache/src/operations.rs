@@ -7,8 +7,8 @@ use std::mem::MaybeUninit;
 
 use cache_shm::{Error, Meta, NEVER, WriteOptions, kind};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use pyo3::{ffi, intern};
+use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::{PyTypeCheck, ffi, intern};
 
 use crate::arguments::{self, Ttl};
 use crate::cache::Cache;
@@ -20,6 +20,54 @@ use crate::wait::{self, DETACH_BYTES};
 
 /// Bytes that a value may have before it is compressed.
 const RAW_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes objects that are made first and filled afterwards.
+trait Space: Sized {
+    /// A new one of `count` bytes that are not yet written, and where they are; null on failure.
+    ///
+    /// # Safety
+    /// - The caller is attached.
+    unsafe fn make(count: ffi::Py_ssize_t) -> (*mut ffi::PyObject, *mut u8);
+}
+
+impl Space for PyBytes {
+    unsafe fn make(count: ffi::Py_ssize_t) -> (*mut ffi::PyObject, *mut u8) {
+        // SAFETY: Y1, Y4: of its own type.
+        unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), count);
+            (
+                object,
+                if object.is_null() { std::ptr::null_mut() } else { ffi::PyBytes_AS_STRING(object).cast_mut().cast() },
+            )
+        }
+    }
+}
+
+impl Space for PyByteArray {
+    unsafe fn make(count: ffi::Py_ssize_t) -> (*mut ffi::PyObject, *mut u8) {
+        // SAFETY: Y1, Y4: of its own type.
+        unsafe {
+            let object = ffi::PyByteArray_FromStringAndSize(std::ptr::null(), count);
+            (object, if object.is_null() { std::ptr::null_mut() } else { ffi::PyByteArray_AsString(object).cast() })
+        }
+    }
+}
+
+/// A copy of what `view` shows; other threads run meanwhile.
+fn copy<'py, T: Space + PyTypeCheck>(py: Python<'py>, view: cache_shm::View) -> PyResult<Bound<'py, T>> {
+    let bytes: &[u8] = &view;
+    // SAFETY: Y1, Y5: a new reference or an error.
+    let (object, data) = unsafe {
+        let (object, data) = T::make(bytes.len() as ffi::Py_ssize_t);
+        (Bound::from_owned_ptr_or_err(py, object)?, data)
+    };
+    // SAFETY: Y4: just made of that length, and nobody else has it.
+    let space: &mut [MaybeUninit<u8>] = unsafe { std::slice::from_raw_parts_mut(data.cast(), bytes.len()) };
+    py.detach(|| {
+        space.write_copy_of_slice(bytes);
+    });
+    Ok(object.cast_into::<T>()?)
+}
 
 impl Cache {
     pub fn handle(&self) -> &cache_shm::Cache {
@@ -87,25 +135,19 @@ impl Cache {
             let array = value::buffers::over(pinned::lend(py, view)?.as_any())?;
             return array.call_method0(intern!(py, "copy")).map(Some);
         }
-        let bytes: &[u8] = &view;
-        // SAFETY: Y1, Y4, Y5: a new bytes object of so many bytes that are not yet written.
-        let object = unsafe {
-            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), bytes.len() as ffi::Py_ssize_t);
-            Bound::from_owned_ptr_or_err(py, object)?
-        };
-        // SAFETY: Y4: just made of that length.
-        let space: &mut [MaybeUninit<u8>] = unsafe {
-            let data = ffi::PyBytes_AS_STRING(object.as_ptr()).cast_mut();
-            std::slice::from_raw_parts_mut(data.cast(), bytes.len())
-        };
-        py.detach(|| {
-            space.write_copy_of_slice(bytes);
-        });
-        drop(view);
-        let object = object.cast_into::<PyBytes>()?;
+        let coder = &self.options.coder;
+        if kind == cache_shm::kind::PICKLE_BUFFERS && coder.pickles() && !coder.signs {
+            // The buffers of the object are parts of this one copy, and may be written to.
+            return value::pickles::over(copy::<PyByteArray>(py, view)?.as_any()).map(Some);
+        }
+        let object = copy::<PyBytes>(py, view)?;
         match kind {
-            cache_shm::kind::BYTES if !self.options.coder.signs => Ok(Some(object.into_any())),
-            _ => value::decode(py, key, kind, object.as_bytes(), &self.options.coder).map(Some),
+            _ if coder.signs => value::decode(py, key, kind, object.as_bytes(), coder).map(Some),
+            cache_shm::kind::BYTES => Ok(Some(object.into_any())),
+            cache_shm::kind::ARROW | cache_shm::kind::ARROW_BATCH => {
+                value::tables::over(object.as_any(), kind).map(Some)
+            }
+            _ => value::decode(py, key, kind, object.as_bytes(), coder).map(Some),
         }
     }
 
@@ -136,7 +178,7 @@ impl Cache {
     /// Refuses what changes a value in place, and what lends one, where only what is signed is
     /// to be trusted.
     pub fn unsealed(&self, py: Python<'_>) -> PyResult<()> {
-        let reason = "a cache with secret= has no incr, decr, append, view and array: what they touch is not signed";
+        let reason = "a cache with secret= has no incr, decr, append, view, array, arrow and borrow: what they touch is not signed";
         if self.options.coder.signs {
             return Err(errors::exception(py, &Error::InvalidArgument { reason }));
         }

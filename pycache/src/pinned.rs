@@ -1,4 +1,5 @@
-//! Values that are lent where they lie in the region: `view`, and the object behind it.
+//! Values that are lent where they lie in the region: `view` and its kin, and the object
+//! behind them.
 
 use std::ffi::c_int;
 
@@ -126,5 +127,65 @@ impl Cache {
             kind::ARRAY => value::buffers::over(lend(py, pinned)?.as_any()).map(Some),
             other => Err(Cache::not_lent(py, other, WANTED)),
         }
+    }
+    /// The Arrow table or record batch under `key` where it lies; `default` when there is none.
+    /// Its columns are not copied, whatever the size; their offsets and indices are checked first.
+    ///
+    /// It stays as it is for as long as it, or anything made of its columns, is used, under the
+    /// terms of ``view``. `get` gives the same over a copy. From a region that somebody writes whom
+    /// you do not trust take a copy: the check is of what the bytes are at that moment.
+    ///
+    /// Raises:
+    ///     UnsupportedType: The value is neither.
+    ///
+    /// >>> cache.arrow("nothing", default="no table")
+    /// 'no table'
+    #[pyo3(signature = (key, default=None))]
+    fn arrow<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        const WANTED: &str = "arrow shows what was stored as a table or record batch; read other values with get";
+        let py = key.py();
+        let Some(pinned) = self.pin(key)? else { return Ok(default) };
+        match pinned.meta().kind {
+            number @ (kind::ARROW | kind::ARROW_BATCH) => {
+                value::tables::over(lend(py, pinned)?.as_any(), number).map(Some)
+            }
+            other => Err(Cache::not_lent(py, other, WANTED)),
+        }
+    }
+
+    /// As ``get``, but what can be lent is not copied: NumPy arrays, Arrow tables, and the large
+    /// buffers of pickled objects (the arrays inside of them, ``pickle.PickleBuffer``) lie in the
+    /// region, read-only, for as long as they are used, under the terms of ``view``.
+    ///
+    /// Buffers of pickles are lent from 1 KiB on; what is smaller, and everything else, is copied
+    /// as by ``get``. An object keeps its whole value in the region, however little of it is used.
+    ///
+    /// >>> cache["a"] = [1, 2]
+    /// >>> cache.borrow("a")
+    /// [1, 2]
+    #[pyo3(signature = (key, default=None))]
+    fn borrow<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = key.py();
+        let coder = &self.options.coder;
+        let Some(pinned) = self.pin(key)? else { return Ok(default) };
+        match pinned.meta().kind {
+            kind::ARRAY => value::buffers::over(lend(py, pinned)?.as_any()),
+            number @ (kind::ARROW | kind::ARROW_BATCH) => value::tables::over(lend(py, pinned)?.as_any(), number),
+            kind::PICKLE_BUFFERS if coder.pickles() => value::pickles::over(lend(py, pinned)?.as_any()),
+            other => {
+                let copy = pinned.to_vec();
+                // Without a secret nothing is signed, and so the key does not matter.
+                value::decode(py, b"", other, &copy, coder)
+            }
+        }
+        .map(Some)
     }
 }

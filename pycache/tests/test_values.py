@@ -198,7 +198,7 @@ def test_damaged_encodings_never_do_worse_than_an_error() -> None:
         (STR, b"\xff", "not UTF-8"),
         (STR, b"\xed\xa0\x80", "not UTF-8"),
         (NONE, b"x", "none belong"),
-        (10, b"", "unknown kind"),
+        (12, b"", "unknown kind"),
         (255, b"", "unknown kind"),
         (TAGGED, b"", "too early"),
         (TAGGED, b"\x9f\xff", "indefinite"),

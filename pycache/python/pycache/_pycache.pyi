@@ -269,6 +269,17 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def array(self, key: _Key, default: Any = None) -> Any:
         """The NumPy array under ``key`` where it lies, read-only and without a copy."""
 
+    def arrow(self, key: _Key, default: Any = None) -> Any:
+        """The Arrow table or record batch under ``key`` where it lies, without a copy of its columns."""
+
+    @overload
+    def borrow(self, key: _Key, default: None = None) -> _Value | None:
+        """As ``get``, but arrays, tables and the large buffers of pickles are lent, read-only."""
+
+    @overload
+    def borrow(self, key: _Key, default: _Value) -> _Value: ...
+    @overload
+    def borrow(self, key: _Key, default: _Default) -> _Value | _Default: ...
     @overload
     def gets(self, key: _Key, default: None = None) -> tuple[_Value | None, int | None]:
         """The value and a token for ``cas``; ``default`` and None if there is none."""

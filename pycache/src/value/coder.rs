@@ -99,6 +99,11 @@ impl Coder {
         }
     }
 
+    /// True if pickles are read.
+    pub fn pickles(&self) -> bool {
+        self.serializer == Serializer::Pickle
+    }
+
     fn codec<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match &self.codec {
             Some((codec, ..)) => Ok(codec.bind(py).clone()),

@@ -5,7 +5,8 @@
 //! without knowing Python. Everything else is one CBOR item. `docs/value-encoding.md` is
 //! the specification.
 //!
-//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`buffers`], [`coder`], [`receive`].
+//! Reading order: [`cbor`], [`encode`], [`decode`], [`moments`], [`buffers`], [`tables`], [`pickles`], [`coder`],
+//! [`receive`].
 
 pub(crate) mod buffers;
 mod cbor;
@@ -13,7 +14,9 @@ pub(crate) mod coder;
 mod decode;
 mod encode;
 mod moments;
+pub(crate) mod pickles;
 mod receive;
+pub(crate) mod tables;
 
 use cache_core::{Error, kind};
 use pyo3::prelude::*;
@@ -34,8 +37,6 @@ use encode::{Utf8, utf8};
 
 /// Containers inside containers that a value may have.
 pub(crate) const DEPTH_MAX: u32 = 64;
-/// Protocol of pickles: the newest that every supported Python reads.
-const PICKLE_PROTOCOL: u8 = 5;
 
 /// What a handle does with objects beyond the safe types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,9 @@ pub(crate) fn type_name(kind: u8) -> &'static str {
         kind::BYTEARRAY => "bytearray",
         kind::TAGGED => "list, dict or other structure",
         kind::ARRAY => "numpy.ndarray",
-        kind::PICKLE => "pickled object",
+        kind::ARROW => "pyarrow.Table",
+        kind::ARROW_BATCH => "pyarrow.RecordBatch",
+        kind::PICKLE | kind::PICKLE_BUFFERS => "pickled object",
         kind::JSON | kind::MSGPACK | kind::NAMED => "serialized object",
         kind::COMPRESSED => "any, compressed",
         kind::SIGNED => "any, signed",
@@ -186,15 +189,19 @@ fn encode_other<'a, 'py>(
         }
     }
     if serializer == Serializer::Other {
-        return coder.dumps(object);
+        return match tables::encode(object, bytes_max)? {
+            Some(encoded) => Ok(encoded),
+            None => coder.dumps(object),
+        };
     }
     let mut encoder = Encoder::new(bytes_max);
     match encoder.put(object, 0) {
         Ok(()) => Ok((kind::TAGGED, Payload::Owned(encoder.out))),
-        Err(error) if serializer == Serializer::Pickle && pickle_may_help(object.py(), &error) => {
-            let bytes = pickle(object)?;
-            Ok((kind::PICKLE, Payload::Object(bytes)))
-        }
+        Err(error) if pickle_may_help(object.py(), &error) => match tables::encode(object, bytes_max)? {
+            Some(encoded) => Ok(encoded),
+            None if serializer == Serializer::Pickle => pickles::encode(object, bytes_max),
+            None => Err(error),
+        },
         Err(error) => Err(error),
     }
 }
@@ -203,18 +210,6 @@ fn encode_other<'a, 'py>(
 fn pickle_may_help(py: Python<'_>, error: &PyErr) -> bool {
     let code = error.value(py).getattr(intern!(py, "code"));
     code.is_ok_and(|code| code.eq("unsupported_type").unwrap_or(false) || code.eq("nested_too_deep").unwrap_or(false))
-}
-
-fn pickle<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    static DUMPS: Kept<Py<PyAny>> = Kept::new();
-    let py = object.py();
-    let dumps = DUMPS.import_from(py, "pickle", "dumps")?;
-    Ok(dumps.call1((object, PICKLE_PROTOCOL))?.cast_into::<PyBytes>()?)
-}
-
-fn unpickle<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    static LOADS: Kept<Py<PyAny>> = Kept::new();
-    LOADS.import_from(bytes.py(), "pickle", "loads")?.call1((bytes,))
 }
 
 /// The object that `bytes` of `kind` under `key` stand for. The bytes must be a private copy.
@@ -262,8 +257,12 @@ fn decode_plain<'py>(py: Python<'py>, kind: u8, bytes: &[u8], coder: &Coder) -> 
             Err((Failure::Python(error), _)) => Err(error),
         },
         kind::ARRAY => buffers::decode(py, bytes),
-        kind::PICKLE if coder.serializer == Serializer::Pickle => unpickle(PyBytes::new(py, bytes).as_any()),
-        kind::PICKLE => Err(errors::exception(py, &Error::WrongSerializer { found: "pickle".to_owned() })),
+        kind::ARROW | kind::ARROW_BATCH => tables::over(PyBytes::new(py, bytes).as_any(), kind),
+        kind::PICKLE if coder.pickles() => pickles::decode(PyBytes::new(py, bytes).as_any()),
+        kind::PICKLE_BUFFERS if coder.pickles() => pickles::over(PyByteArray::new(py, bytes).as_any()),
+        kind::PICKLE | kind::PICKLE_BUFFERS => {
+            Err(errors::exception(py, &Error::WrongSerializer { found: "pickle".to_owned() }))
+        }
         kind::JSON | kind::MSGPACK | kind::NAMED => coder.loads(py, kind, bytes),
         _ => Err(bad(0, "an unknown kind")),
     }
