@@ -24,6 +24,7 @@ use crate::file::RegionFile;
 use crate::fork::{self, Process};
 use crate::liveness::LifeLock;
 use crate::mapping::Mapping;
+use crate::news;
 use crate::os::Os;
 use crate::sys;
 
@@ -166,7 +167,10 @@ impl Attachment {
     pub(crate) fn mark_gone(&self) {
         // Relaxed: a handle that reads the old value does one more operation on a
         // region that is gone, as if it had come earlier.
-        self.head.valid.store(GONE, Ordering::Relaxed);
+        if self.head.valid.swap(GONE, Ordering::Relaxed) != GONE {
+            let os = self.map.host();
+            news::gone(header::is_destroyed(&os.region()), &os.file.shown());
+        }
     }
 
     pub(crate) fn is_gone(&self) -> bool {

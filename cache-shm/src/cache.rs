@@ -18,6 +18,7 @@ use crate::directory::Directory;
 use crate::handle::Handle;
 use crate::handover;
 use crate::name::region_name;
+use crate::news;
 use crate::open::{Opened, Plan};
 use crate::os::Os;
 
@@ -53,7 +54,9 @@ impl Cache {
     }
 
     pub(crate) fn start(plan: Plan) -> Result<Cache> {
-        Ok(Cache(Arc::new(Handle::new(plan)?)))
+        let cache = Cache(Arc::new(Handle::new(plan)?));
+        news::opened(cache.opened(), &cache.shown_path());
+        Ok(cache)
     }
 
     /// How this handle came to its region.
@@ -69,6 +72,19 @@ impl Cache {
     /// The region's file; `None` if it is private.
     pub fn path(&self) -> Option<PathBuf> {
         Some(self.0.plan.location.as_ref()?.path())
+    }
+
+    fn shown_path(&self) -> PathBuf {
+        self.path().unwrap_or_else(|| PathBuf::from("(private region)"))
+    }
+
+    /// Tells the `log` crate what this process noticed in the region, such as the end of a
+    /// process that held something: every write does that at its beginning, and a binding
+    /// where [`crate::untold`] says so. The caller holds no lock that a logger might want.
+    pub fn tell(&self) {
+        if let Ok(attachment) = self.0.attachment() {
+            attachment.os().tell();
+        }
     }
 
     /// True if this handle only reads.
@@ -373,7 +389,9 @@ impl Cache {
     /// # Errors
     /// `ReadOnly`, `Busy`, `Gone`.
     pub fn repair(&self) -> Result<Repaired> {
-        self.writer()?.repair(self.timeout_ns())
+        let repaired = self.writer()?.repair(self.timeout_ns())?;
+        news::repaired(&repaired, &self.shown_path());
+        Ok(repaired)
     }
 
     /// Process ids of the others that are attached for writing, as they noted them

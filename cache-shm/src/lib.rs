@@ -27,6 +27,7 @@
 //! | `attach` | this process's one attachment to a region: slot, map, detach |
 //! | `liveness` | kernel locks that say who is alive |
 //! | `fork` | the wiped page by which a child learns that it is one |
+//! | `news` | what is told to the `log` crate, and where |
 //! | `handover` | views that live through a fork |
 //! | `os` | the engine's host: clock, futex, memory, liveness |
 //! | `lease`, `waiter`, `refresh` | locks, who waits for them without sleeping, and when a value is made anew |
@@ -80,6 +81,7 @@ mod list;
 mod liveness;
 mod mapping;
 mod name;
+mod news;
 mod open;
 mod os;
 mod refresh;
@@ -101,6 +103,7 @@ pub use config::{Effective, Settings, read_secret, unknown_variables};
 pub use lease::{Guard, thread_number};
 pub use list::{RegionInfo, State, regions};
 pub use name::default_dir;
+pub use news::{LOG_TARGET, untold};
 pub use open::{Mismatch, Opened};
 pub use os::Os;
 pub use refresh::{Refresh, cost};

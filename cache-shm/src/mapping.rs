@@ -78,8 +78,8 @@ impl Mapping {
     /// Asks the kernel to hold the mapped memory, which it holds already, in huge pages: reads
     /// all over a large region spend much of their time on finding pages. Other processes
     /// that map the file get them too, at their next look. Where the kernel has none to give
-    /// (before Linux 6.1, or without free ones) everything stays as it is.
-    pub(crate) fn use_huge_pages(&self) {
+    /// (before Linux 6.1, or without free ones) everything stays as it is, and this is false.
+    pub(crate) fn use_huge_pages(&self) -> bool {
         let first = self.base.align_offset(HUGE_PAGE_BYTES);
         // Page by page, because a refusal ends the call, and a signal can come between.
         for at in (first..self.bytes.saturating_sub(HUGE_PAGE_BYTES - 1)).step_by(HUGE_PAGE_BYTES) {
@@ -89,9 +89,10 @@ impl Mapping {
             let errno = std::io::Error::last_os_error().raw_os_error();
             // Busy pages are left; the rest of the errors will not be another for the next.
             if refused && !matches!(errno, Some(libc::EAGAIN | libc::EBUSY | libc::EINTR)) {
-                break;
+                return false;
             }
         }
+        true
     }
 
     /// The page-aligned part of the mapping that holds `offset..offset + bytes`; `None`

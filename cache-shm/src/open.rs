@@ -58,6 +58,9 @@ pub struct Opened {
     pub remade_after_boot: bool,
     /// The size this handle chose because none was given.
     pub default_size: Option<u64>,
+    /// True if this handle asked for huge pages ([`crate::Builder::prealloc`]) and the kernel
+    /// had none to give.
+    pub without_huge_pages: bool,
 }
 
 /// What may be done to come to an attachment.
@@ -225,18 +228,18 @@ impl Plan {
     fn made(&self, made: Option<create::Made>, opened: Opened) -> Turn {
         match made {
             Some(made) => {
-                self.settle(&made.attachment);
-                Turn::Done(made.attachment, Opened { default_size: made.default_bytes, ..opened })
+                let without_huge_pages = !self.settle(&made.attachment);
+                let opened = Opened { default_size: made.default_bytes, without_huge_pages, ..opened };
+                Turn::Done(made.attachment, opened)
             }
             None => Turn::Again { pause: false },
         }
     }
 
-    /// What takes long and hinders nobody: done when the new region has its name.
-    fn settle(&self, attachment: &Attachment) {
-        if self.prealloc {
-            attachment.os().mapping.use_huge_pages();
-        }
+    /// What takes long and hinders nobody: done when the new region has its name. False if
+    /// it could not be done.
+    fn settle(&self, attachment: &Attachment) -> bool {
+        !self.prealloc || attachment.os().mapping.use_huge_pages()
     }
 
     fn attach_to(
@@ -277,8 +280,9 @@ impl Plan {
         let manner = Manner { read_only: self.read_only, clock: &clock };
         let Some(old) = inherited else {
             let made = create::make_private(process, &self.recipe(), manner)?;
-            self.settle(&made.attachment);
-            let opened = Opened { created: true, default_size: made.default_bytes, ..Opened::default() };
+            let without_huge_pages = !self.settle(&made.attachment);
+            let default_size = made.default_bytes;
+            let opened = Opened { created: true, default_size, without_huge_pages, ..Opened::default() };
             return Ok((made.attachment, opened));
         };
         let os = old.os();

@@ -19,6 +19,7 @@ use crate::clock::{self, Running};
 use crate::file::RegionFile;
 use crate::liveness::{self, LifeLock};
 use crate::mapping::Mapping;
+use crate::news::News;
 use crate::sys::{failed, failed_for_space};
 
 /// How often a process looks whether its region is still the one of that name, and how
@@ -39,6 +40,7 @@ pub struct Os {
     next_tick_ms: AtomicU64,
     /// A second has passed since the file's name was last looked at.
     look_due: AtomicBool,
+    news: News,
 }
 
 impl Os {
@@ -50,7 +52,16 @@ impl Os {
         clock: Running,
     ) -> Os {
         let next_tick_ms = AtomicU64::new(clock.now_ms().saturating_add(TICK_MS));
-        Os { mapping, file, geometry, index, clock, next_tick_ms, look_due: AtomicBool::new(false) }
+        Os {
+            mapping,
+            file,
+            geometry,
+            index,
+            clock,
+            next_tick_ms,
+            look_due: AtomicBool::new(false),
+            news: News::default(),
+        }
     }
 
     pub(crate) fn region(&self) -> Region {
@@ -85,7 +96,25 @@ impl Os {
     #[cold]
     fn look(&self) -> bool {
         self.look_due.store(false, Ordering::Relaxed);
+        self.tell();
         self.file.was_replaced()
+    }
+
+    /// Tells what was noticed. The caller holds no lock.
+    pub(crate) fn tell(&self) {
+        self.news.tell(&self.file.shown());
+    }
+
+    /// Notes that `owner` ended in the middle of something; the next write tells it.
+    #[cold]
+    fn notice(&self, owner: Owner) {
+        let (region, index) = (self.region(), owner.index());
+        let is_still_its_slot = index < self.geometry.participant_count
+            && owner.is_generation(participant::generation(&region, &self.geometry, index));
+        let pid = if is_still_its_slot { participant::pid(&region, &self.geometry, index) } else { 0 };
+        if self.news.ended(owner, pid) {
+            self.look_due.store(true, Ordering::Relaxed);
+        }
     }
 
     /// True if nobody holds a slot of the region, nor makes it.
@@ -171,10 +200,14 @@ impl Host for Os {
 
     fn is_dead(&self, owner: Owner) -> bool {
         let index = owner.index();
-        participant::is_gone(&self.region(), &self.geometry, owner, || {
+        let is_gone = participant::is_gone(&self.region(), &self.geometry, owner, || {
             self.index != Some(index)
                 && self.file.with_fd(|fd| liveness::is_free(fd, self.byte(index), 1)).flatten().unwrap_or(false)
-        })
+        });
+        if is_gone {
+            self.notice(owner);
+        }
+        is_gone
     }
 
     fn retire(&self, index: u32, clean: &mut dyn FnMut()) -> bool {

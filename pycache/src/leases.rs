@@ -14,10 +14,10 @@ use pyo3::types::{PyBool, PyFloat, PyInt};
 
 use crate::arguments::Ttl;
 use crate::cache::Cache;
-use crate::errors;
 use crate::kept::Kept;
 use crate::key::{Key, Scratch};
 use crate::wait::SLICE;
+use crate::{errors, logs};
 
 /// First pause between two tries among greenlets; the longest is a slice.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
@@ -208,7 +208,9 @@ impl Lease {
             Some(timeout) => patience(blocking, timeout)?,
             None => (!blocking).then_some(Duration::ZERO),
         };
-        self.wait(py, thread_number(), patience)
+        let outcome = self.wait(py, thread_number(), patience);
+        logs::deliver(py, &self.cache.get().handle);
+        outcome
     }
 
     /// Gives it back. Raises NotHolder if this thread or task does not hold it, or its ttl has
@@ -234,7 +236,9 @@ impl Lease {
 
     /// One try for a task, whose number `holder` is.
     fn _try(&self, py: Python<'_>, holder: u64) -> PyResult<bool> {
-        self.take_now(py, holder)
+        let outcome = self.take_now(py, holder);
+        logs::deliver(py, &self.cache.get().handle);
+        outcome
     }
 
     /// The token of whoever holds the lock now; None if nobody does.

@@ -5,8 +5,9 @@
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
 //! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
-//! `reserve`, `leases`, `waiter`, `flight`, `memo` and `fastcall` what users call, `open` and `arguments` what they
-//! may say, `iterate` and `errors` what they get back; `kept` is for what is made once, `clock`
+//! `reserve`, `leases`, `waiter`, `flight`, `memo` and `fastcall` what users call, `open` and `arguments`
+//! what they may say, `iterate` and `errors` what they get back; `logs` is what `logging` hears; `kept` is for what
+//! is made once, `clock`
 //! for tests. The rules that unsafe code cites are in
 //! `safety`.
 
@@ -22,6 +23,7 @@ mod key;
 mod leases;
 mod lifetimes;
 mod memo;
+mod logs;
 mod open;
 mod operations;
 mod pinned;
@@ -136,6 +138,7 @@ fn _pycache(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ] {
         module.add_function(function)?;
     }
+    logs::register();
     fastcall::register(module.py())?;
     errors::register(module)
 }

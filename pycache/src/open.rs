@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
-use crate::kept::load;
+use crate::logs;
 use crate::value::coder::{Coder, Wanted};
 
 /// Which region a handle is on.
@@ -196,11 +196,12 @@ impl Options {
         }
         let cache = py.detach(|| if self.read_only { builder.open() } else { builder.open_or_create() });
         let cache = cache.map_err(|error| errors::exception(py, &error))?;
+        logs::deliver(py, &cache);
         self.tell(py, cache.opened())?;
         Ok(cache)
     }
 
-    /// Warns and logs about what the caller did not ask for.
+    /// Warns of what the caller did not ask for.
     fn tell(&self, py: Python<'_>, opened: &Opened) -> PyResult<()> {
         let name = self.name.as_deref().unwrap_or("(private)");
         if let Some((asked, existing)) = opened.size_mismatch {
@@ -210,12 +211,6 @@ impl Options {
             );
             let text = std::ffi::CString::new(text).unwrap_or_default();
             PyErr::warn(py, &PyUserWarning::type_object(py), &text, 1)?;
-        }
-        if opened.remade_after_boot {
-            log(py, "warning", format!("cache {name:?} was made before this boot; it was made anew and is empty"))?;
-        }
-        if let Some(size) = opened.default_size {
-            log(py, "info", format!("cache {name:?} was created without a size; it has {size} bytes"))?;
         }
         Ok(())
     }
@@ -256,10 +251,4 @@ impl Options {
             _ => None,
         }
     }
-}
-
-fn log(py: Python<'_>, level: &str, text: String) -> PyResult<()> {
-    let logger = load(py, "logging")?.call_method1("getLogger", ("pycache",))?;
-    logger.call_method1(level, ("%s", text))?;
-    Ok(())
 }

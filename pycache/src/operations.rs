@@ -12,11 +12,11 @@ use pyo3::{PyTypeCheck, ffi, intern};
 
 use crate::arguments::{self, Ttl};
 use crate::cache::Cache;
-use crate::errors;
 use crate::key::{self, Key, Scratch};
 use crate::pinned;
 use crate::value::{self, Payload, Receiver};
 use crate::wait::{self, DETACH_BYTES};
+use crate::{errors, logs};
 
 /// Bytes that a value may have before it is compressed.
 const RAW_BYTES_MAX: u64 = 1 << 30;
@@ -97,7 +97,11 @@ impl Cache {
         too_large: bool,
         error: &Error,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if too_large { self.lookup_large(py, key) } else { Err(errors::exception(py, error)) }
+        if too_large {
+            return self.lookup_large(py, key);
+        }
+        logs::deliver(py, &self.handle);
+        Err(errors::exception(py, error))
     }
 
     /// The value under `key`, with its version.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cache_shm::{Error, Map, Os, Result};
 use pyo3::prelude::*;
 
-use crate::errors;
+use crate::{errors, logs};
 
 /// Values from this size on are copied while other Python threads run.
 pub(crate) const DETACH_BYTES: usize = 256 * 1024;
@@ -31,14 +31,18 @@ where
     T: Send,
     F: Fn(&Map<Os>, u64) -> Result<T> + Sync,
 {
-    if copied_bytes < DETACH_BYTES {
-        match cache.writer().and_then(|map| operation(map, 0)) {
-            Ok(done) => return Ok(done),
-            Err(Error::Busy { .. }) => {}
-            Err(error) => return Err(errors::exception(py, &error)),
+    let outcome = 'outcome: {
+        if copied_bytes < DETACH_BYTES {
+            match cache.writer().and_then(|map| operation(map, 0)) {
+                Ok(done) => break 'outcome Ok(done),
+                Err(Error::Busy { .. }) => {}
+                Err(error) => break 'outcome Err(errors::exception(py, &error)),
+            }
         }
-    }
-    wait(py, cache, timeout, &operation)
+        wait(py, cache, timeout, &operation)
+    };
+    logs::deliver(py, cache);
+    outcome
 }
 
 #[cold]

@@ -70,7 +70,7 @@ def test_without_a_size_the_default_is_taken_and_logged_once(directory: str, cap
     free = os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize
     assert cache.size == again.size
     assert cache.size == 256 << 20 or cache.size <= free
-    records = [record for record in caplog.records if record.name == "pycache"]
+    records = [record for record in caplog.records if record.name == "pycache.region"]
     assert len(records) == 1
     assert "unsized" in records[0].getMessage() and str(cache.size) in records[0].getMessage()
 

@@ -11,6 +11,7 @@ mod death;
 mod forks;
 mod leases;
 mod loss;
+mod news;
 mod read_only;
 mod sharing;
 mod space;
