@@ -16,6 +16,8 @@ import pytest
 import pycache
 import pycache.adapters
 import pycache.leases
+import pycache.prometheus
+import pycache.testing
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import build_site
@@ -134,7 +136,7 @@ def members(module, cls):
 
 def public_names():
     """Everything that a user may name."""
-    modules = [pycache, pycache.leases]
+    modules = [pycache, pycache.leases, pycache.prometheus, pycache.testing]
     for info in pkgutil.iter_modules(pycache.adapters.__path__):
         if not info.name.startswith("_"):
             modules.append(importlib.import_module(f"pycache.adapters.{info.name}"))
@@ -150,6 +152,10 @@ def public_names():
 def test_every_public_name_has_an_entry(site):
     names = set(public_names())
     assert {"pycache.Cache.get", "pycache.Busy", "pycache.leases.Lock.acquire", "pycache.RegionInfo.size"} <= names
+    # Fixtures are taken by their names, and nobody imports them.
+    fixtures = {name for name in vars(pycache.testing) if name.startswith("cache_shm")}
+    assert "cache_shm" in fixtures
+    names |= {f"pycache.testing.{name}" for name in fixtures}
     # What `Cache.reserve` gives has a name that nobody needs, and methods that everybody does.
     names |= {"pycache.Reservation.buffer", "pycache.Reservation.commit", "pycache.Reservation.discard"}
     assert names - inventory(site) == set()

@@ -115,9 +115,9 @@ def source_of(module: str) -> Source:
 
 
 def home_of(cls: type) -> str:
-    """The module that a class is written in; what is native says "pycache"."""
+    """The module that a class is written in; what is native says the one that it is met in."""
     module = cls.__module__
-    return f"{PACKAGE}._pycache" if module == PACKAGE and not source_of(module).find(cls.__name__).nodes else module
+    return module if source_of(module).find(cls.__name__).nodes else f"{PACKAGE}._pycache"
 
 
 def sources_of(cls: type) -> list[Source]:
