@@ -114,6 +114,10 @@ impl<H: Host> Map<H> {
         if offset < self.geometry.segments_offset {
             return false;
         }
+        // All before it, too.
+        if self.is_among_items(end - 1) {
+            return true;
+        }
         let shift = self.readable.shift;
         let chunks = offset >> shift..=(end - 1) >> shift;
         let next = chunks.end() + 1;
@@ -183,6 +187,12 @@ mod tests {
                             let last = (offset + geometry.block_bytes() - 1) >> shift;
                             assert!(marked.contains(&chunk) && marked.contains(&last), "{offset}");
                         }
+                        let (start, bytes) =
+                            (geometry.segments_offset + below((end - first) << shift), 1 + below(1 << 20));
+                        let last = start + bytes - 1;
+                        let is_marked = last < geometry.segments_end()
+                            && (start >> shift..=last >> shift).all(|chunk| marked.contains(&chunk));
+                        assert_eq!(map.is_readable(start, bytes), is_marked, "{bytes} bytes at {start}");
                     }
                 }
                 (first..end).for_each(|chunk| map.readable.note(chunk));
