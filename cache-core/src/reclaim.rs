@@ -62,6 +62,29 @@ pub(crate) enum Progress {
     Nothing(bool),
 }
 
+/// Drops for one segment what cannot be copied on. However the search for it ends: others work
+/// here, and by the next time may have made room.
+struct DropsOnce<'m, H: Host> {
+    map: &'m Map<H>,
+    is_begun: bool,
+}
+
+impl<H: Host> DropsOnce<'_, H> {
+    fn begin(&mut self) {
+        self.map.evict_for_a_while();
+        self.is_begun = true;
+    }
+}
+
+impl<H: Host> Drop for DropsOnce<'_, H> {
+    fn drop(&mut self) {
+        if self.is_begun {
+            // Relaxed: a hint of this process.
+            self.map.compaction_futile_ns.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<H: Host> Map<H> {
     pub(crate) fn stored_walk(&self, progress: &AtomicU64) -> Walk {
         // Relaxed: ordered by the state's Acquire. A no-evict region never evicts,
@@ -385,7 +408,7 @@ impl<H: Host> Map<H> {
     ) -> Result<Option<u32>> {
         let mut refused = None;
         let (mut nothing, mut futile) = (0, 0);
-        let mut drops_once = false;
+        let mut drops_once = DropsOnce { map: self, is_begun: false };
         // An item of an evicting region lives through as many turns as it has uses; a no-evict
         // region that compacts in vain waits for others to delete.
         let turns_kept = if self.is_no_evict() {
@@ -403,7 +426,6 @@ impl<H: Host> Map<H> {
             }
             match self.take_free(purpose, bytes, owner) {
                 Ok(Some(index)) => {
-                    self.evict_no_more(drops_once);
                     if purpose == Purpose::Relocation {
                         worker.taken_count.set(worker.taken_count.get() + 1);
                     }
@@ -420,7 +442,6 @@ impl<H: Host> Map<H> {
                 }
             }
             if !is_wanted() {
-                self.evict_no_more(drops_once);
                 return Ok(None);
             }
             if purpose == Purpose::Relocation {
@@ -452,8 +473,7 @@ impl<H: Host> Map<H> {
             match nothing {
                 // What others copy to is not to be sealed under them.
                 _ if others && !self.is_no_evict() && !self.is_compaction_vain() => {
-                    self.evict_for_a_while();
-                    drops_once = true;
+                    drops_once.begin();
                 }
                 // What idle lanes hold open can be reclaimed too.
                 1 => self.seal_idle_lanes(false),
@@ -461,8 +481,7 @@ impl<H: Host> Map<H> {
                 // Hints may be wrong after a death, a clear or mass expiry: count.
                 3 => self.recount(),
                 _ if !self.is_no_evict() && !self.is_compaction_vain() => {
-                    self.evict_for_a_while();
-                    drops_once = true;
+                    drops_once.begin();
                 }
                 _ if !others => break,
                 _ if is_late => {
@@ -489,14 +508,6 @@ impl<H: Host> Map<H> {
     pub(crate) fn evict_for_a_while(&self) {
         // Relaxed: a hint of this process.
         self.compaction_futile_ns.store(self.host.monotonic_ns().max(1), Ordering::Relaxed);
-    }
-
-    /// Ends that if `drops_once`: others work here, and by the next time may have made room.
-    fn evict_no_more(&self, drops_once: bool) {
-        if drops_once {
-            // Relaxed: a hint of this process.
-            self.compaction_futile_ns.store(0, Ordering::Relaxed);
-        }
     }
 
     /// True if the file system refused memory, or compaction gained nothing, a moment ago.

@@ -1,8 +1,9 @@
 //! What the engine promises beside participants that stop, leave or die.
 
 use crate::deadline::Deadline;
+use crate::segment::Use;
 use crate::testing::{Bench, TestHost};
-use crate::{Mode, WriteOptions};
+use crate::{Error, Mode, WriteOptions};
 
 #[test]
 fn a_dead_participant_leaves_nothing_behind() {
@@ -120,4 +121,29 @@ fn writers_that_wait_for_a_core_make_nobody_drop_what_fits() {
     let report = first.validate();
     assert!(report.is_clean(), "{:?}", report.problems);
     assert_eq!((report.items, first.stats().evictions), (KEYS, 0));
+}
+
+/// Where all that could be reclaimed was in the hands of others, a set that gave up left the
+/// region dropping what lives for a second more.
+#[test]
+fn a_set_that_gives_up_leaves_nobody_dropping() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let at_once = WriteOptions { timeout_ns: 0, ..WriteOptions::default() };
+    for number in 0..2_000u64 {
+        map.set(&number.to_le_bytes(), &[1; 200], &at_once).unwrap();
+    }
+    let stopped = bench.attach(&host, 1).owner().unwrap();
+    map.seal_idle_lanes(true);
+    for index in 0..bench.geometry.segment_count {
+        let (row, state) = (map.row(index), map.row(index).state());
+        let usage = if state.usage == Use::Free { Use::Claimed } else { Use::Reclaiming };
+        if matches!(state.usage, Use::Free | Use::Sealed) {
+            assert!(row.change(row.state_word(), state.owned(usage, stopped)));
+        }
+    }
+    let error = map.set(b"key", &[1; 200], &at_once).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    assert!(!map.is_compaction_vain());
 }
