@@ -305,21 +305,23 @@ impl<H: Host> Victim<'_, H> {
                     Walk::Evict => Slot::new(hash.tag(), Queue::Main, uses, offset),
                     _ => slot,
                 };
-                map.change_place(hash, offset, Some(to));
                 let row = map.row(self.index);
-                row.set_ticket(map.next_ticket());
-                // Relaxed: hints. Its one item lives: as long as it was written.
+                // Relaxed: hints. Its one item lives: as long as it was written. Before the relink,
+                // so that who replaces the item after it takes its bytes off what is said here.
                 row.live().store(row.written().load(Ordering::Relaxed), Ordering::Relaxed);
-                // Looked at again when it can have expired.
-                row.sweep_due_ms().store(meta.expires_at_ms, Ordering::Relaxed);
-                let state = State { queue: to.queue(), ..self.state() };
-                self.release(state.to(Use::Sealed));
-                return Progress::Worked;
-            }
-            if !is_dead {
+                if map.change_place(hash, offset, Some(to)).is_some() {
+                    row.set_ticket(map.next_ticket());
+                    // Looked at again when it can have expired.
+                    row.sweep_due_ms().store(meta.expires_at_ms, Ordering::Relaxed);
+                    let state = State { queue: to.queue(), ..self.state() };
+                    self.release(state.to(Use::Sealed));
+                    return Progress::Worked;
+                }
+                // Replaced in the meantime: the run is dead.
+            } else if !is_dead {
                 map.remember(hash, slot.queue());
             }
-            if map.change_place(hash, offset, Some(Slot(0))).is_some() {
+            if !stays && map.change_place(hash, offset, Some(Slot(0))).is_some() {
                 // Relaxed: a hint.
                 stripe.items().fetch_sub(1, Ordering::Relaxed);
                 worker.count(if is_dead { Counter::Expirations } else { Counter::Evictions }, 1);

@@ -1,9 +1,12 @@
 //! What the engine promises beside participants that stop, leave or die.
 
 use crate::deadline::Deadline;
+use crate::host::Host;
+use crate::lock::Owner;
 use crate::segment::Use;
+use crate::sync::AtomicU32;
 use crate::testing::{Bench, TestHost};
-use crate::{Error, Mode, WriteOptions};
+use crate::{Error, Map, Mode, WriteOptions};
 
 #[test]
 fn a_dead_participant_leaves_nothing_behind() {
@@ -146,4 +149,67 @@ fn a_set_that_gives_up_leaves_nobody_dropping() {
     let error = map.set(b"key", &[1; 200], &at_once).unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     assert!(!map.is_compaction_vain());
+}
+
+/// A host at whose clock something happens once.
+struct Meanwhile<'h> {
+    host: &'h TestHost,
+    happens: std::sync::Mutex<Option<Box<dyn FnOnce() + Send + 'h>>>,
+    is_time: Box<dyn Fn() -> bool + Sync + Send + 'h>,
+}
+
+impl Host for &Meanwhile<'_> {
+    fn now_ms(&self) -> u64 {
+        if (self.is_time)()
+            && let Some(happens) = self.happens.lock().unwrap().take()
+        {
+            happens();
+        }
+        self.host.now_ms()
+    }
+    fn monotonic_ns(&self) -> u64 {
+        self.host.monotonic_ns()
+    }
+    fn futex_wait(&self, word: &AtomicU32, expected: u32, timeout_ns: u64) {
+        self.host.futex_wait(word, expected, timeout_ns);
+    }
+    fn futex_wake(&self, word: &AtomicU32, count: u32) {
+        self.host.futex_wake(word, count);
+    }
+    fn is_dead(&self, owner: Owner) -> bool {
+        self.host.is_dead(owner)
+    }
+    fn retire(&self, index: u32, clean: &mut dyn FnMut()) -> bool {
+        self.host.retire(index, clean)
+    }
+    fn back(&self, offset: u64, bytes: u64) -> crate::Result<()> {
+        self.host.back(offset, bytes)
+    }
+    fn populate_read(&self, offset: u64, bytes: u64) -> bool {
+        self.host.populate_read(offset, bytes)
+    }
+}
+
+/// The reclaimer that left a run in its place said that it lives, although its key had been
+/// deleted meanwhile: nobody looked at it again, and its space was lost.
+#[test]
+fn a_run_whose_key_is_deleted_while_it_is_walked_does_not_count_as_alive() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let other = bench.attach(&host, 0);
+    // It expires one day, so that whoever walks it looks at the clock.
+    let options = WriteOptions { expires_at_ms: 1_000_000, ..WriteOptions::default() };
+    other.set(b"key", &[1; 20_000], &options).unwrap();
+    let head = (0..bench.geometry.segment_count).find(|index| other.row(*index).state().is_run).unwrap();
+    let meanwhile = Meanwhile {
+        host: &host,
+        happens: std::sync::Mutex::new(Some(Box::new(|| assert!(other.delete(b"key", 0).unwrap())))),
+        is_time: Box::new(|| other.row(head).state().usage == Use::Reclaiming),
+    };
+    let owner = crate::participant::begin(&bench.memory.region(), &bench.geometry, 1, 1, 0, 0);
+    let map = Map::new(bench.memory.region(), bench.geometry.clone(), Some(owner), &meanwhile);
+    other.row(head).sweep_due_ms().store(0, crate::sync::Ordering::Relaxed);
+    map.maintain(1).unwrap();
+    assert!(meanwhile.happens.lock().unwrap().is_none(), "it was deleted while it was walked");
+    assert_eq!(other.row(head).state().usage, Use::Free);
 }
