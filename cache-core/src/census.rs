@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::layout::control;
 use crate::map::Map;
 use crate::reclaim::Walk;
-use crate::segment::Use;
+use crate::segment::{State, Use};
 use crate::slot::Queue;
 use crate::sync::Ordering;
 
@@ -17,8 +17,18 @@ const LIVE_PERCENT_KEPT: u64 = 85;
 /// Oldest count of live bytes that a half-walked victim is judged by, in nanoseconds.
 const CENSUS_NS_MAX: u64 = 10_000_000;
 
-/// Class of the victims that hold nothing alive.
-const ALL_DEAD: u64 = 1;
+/// Class of the victims that hold nothing alive: first, because they need no room.
+const ALL_DEAD: u64 = 0;
+/// Class of the victims that somebody has begun to walk.
+const HALF_WALKED: u64 = 1;
+
+/// What the hints of a segment are held against, to say that all in it is dead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub now_ms: u64,
+    /// Segments older than this ticket were there at the last clear.
+    pub cleared_ticket: u64,
+}
 
 /// What a look at the whole table found.
 #[derive(Default)]
@@ -54,6 +64,24 @@ impl Census {
     }
 }
 
+/// Sealed segments of one queue, less than half full, in which little is dead: they were sealed
+/// early. A compaction gains the rest of one if another takes what lives in it.
+#[derive(Default)]
+struct Sparse {
+    count: u64,
+    /// Live bytes and index of the one with the least that lives.
+    least: Option<(u64, u32)>,
+}
+
+impl Sparse {
+    fn meet(&mut self, live: u64, index: u32) {
+        self.count += 1;
+        if self.least.is_none_or(|(least, _)| live < least) {
+            self.least = Some((live, index));
+        }
+    }
+}
+
 impl<H: Host> Map<H> {
     /// What is left of `free` segments once those who walk victims have copied `bytes` bytes.
     pub(crate) fn unpromised(&self, free: u64, bytes: u64) -> u64 {
@@ -63,10 +91,8 @@ impl<H: Host> Map<H> {
     /// Counts the table and chooses the best victim outside `skip`: first the counts,
     /// because they decide how to choose.
     pub(crate) fn census(&self, skip: &[u32]) -> Census {
-        let now_ms = self.host.now_ms();
+        let moment = self.moment();
         let segment_bytes = self.geometry.segment_bytes();
-        // Relaxed: a hint.
-        let cleared = self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed);
         let mut census = Census::default();
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
@@ -75,7 +101,9 @@ impl<H: Host> Map<H> {
             // Relaxed: hints.
             let written = row.written().load(Ordering::Relaxed).min(length * segment_bytes);
             match state.usage {
-                Use::Free | Use::Damaged => census.free += 1,
+                Use::Free => census.free += 1,
+                // Nobody gets at it before a repair.
+                Use::Damaged => census.live_bytes += segment_bytes,
                 Use::Index => {
                     census.index += 1;
                     census.live_bytes += segment_bytes;
@@ -87,9 +115,11 @@ impl<H: Host> Map<H> {
                 Use::Claimed => census.live_bytes += if state.is_run { length * segment_bytes } else { 0 },
                 Use::RunPart => {}
                 Use::Open | Use::Sealed | Use::Draining | Use::Reclaiming => {
-                    census.in_progress += u64::from(state.usage == Use::Reclaiming);
-                    census.promised_bytes += row.promised_bytes(state, &self.geometry);
-                    let dead = self.is_all_dead(index, now_ms, cleared);
+                    if state.usage == Use::Reclaiming {
+                        census.in_progress += 1;
+                        census.promised_bytes += self.promised_bytes(index, state, moment);
+                    }
+                    let dead = self.is_all_dead(index, moment);
                     let live = if dead { 0 } else { row.live_bytes(written) };
                     let taken = if state.is_run && live > 0 { length * segment_bytes } else { live };
                     census.live_bytes += taken;
@@ -112,10 +142,10 @@ impl<H: Host> Map<H> {
         self.was_tight.store(u64::from(is_tight), Ordering::Relaxed);
         self.census_ns.store(self.host.monotonic_ns(), Ordering::Relaxed);
         let evicting = !self.is_no_evict() && is_tight;
-        self.choose(&mut census, skip, evicting, now_ms, cleared);
+        self.choose(&mut census, skip, evicting, moment);
         if census.choice.is_none() && !self.is_no_evict() {
             // Nothing is worth compacting: what is dead is spread too thin to be of use.
-            self.choose(&mut census, skip, true, now_ms, cleared);
+            self.choose(&mut census, skip, true, moment);
         }
         // A read-only attachment counts as well, but has nowhere to write it down.
         if self.owner.is_some() {
@@ -128,8 +158,11 @@ impl<H: Host> Map<H> {
     }
 
     /// Offers every segment outside `skip` that could be a victim.
-    fn choose(&self, census: &mut Census, skip: &[u32], evicting: bool, now_ms: u64, cleared: u64) {
+    fn choose(&self, census: &mut Census, skip: &[u32], evicting: bool, moment: Moment) {
         let small_first = self.is_small_over(census.small, census.small + census.main);
+        // What is all dead, by the hints; the walk looks at each item.
+        let emptying = if evicting { Walk::Evict } else { Walk::Compact };
+        let mut sparse = [Sparse::default(), Sparse::default()];
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
             let state = row.state();
@@ -137,26 +170,29 @@ impl<H: Host> Map<H> {
                 continue;
             }
             match state.usage {
+                Use::Draining if self.is_all_dead(index, moment) => {
+                    census.offer(ALL_DEAD, row.ticket(), index, emptying);
+                }
                 Use::Draining => {
                     let walk = self.walk_on(self.stored_walk(row.progress()), || evicting);
-                    census.offer(0, row.ticket(), index, walk);
+                    census.offer(HALF_WALKED, row.ticket(), index, walk);
                 }
                 Use::Sealed => {
                     // Relaxed: hints.
                     let written = row.written().load(Ordering::Relaxed);
                     let live = row.live_bytes(written);
-                    if self.is_all_dead(index, now_ms, cleared) {
-                        // By the hints; the walk looks at each item.
-                        let walk = if evicting { Walk::Evict } else { Walk::Compact };
-                        census.offer(ALL_DEAD, row.ticket(), index, walk);
+                    if self.is_all_dead(index, moment) {
+                        census.offer(ALL_DEAD, row.ticket(), index, emptying);
                     } else if !evicting {
                         // Compaction gains what is dead; it must be worth the walk.
                         if !state.is_run && written - live > self.geometry.segment_bytes() / 64 {
                             census.offer(2, live, index, Walk::Compact);
+                        } else if !state.is_run && live < self.geometry.segment_bytes() / 2 {
+                            sparse[state.queue as usize].meet(live, index);
                         }
                     } else if !state.is_run && live < written / 2 {
                         census.offer(2, live, index, self.walk_on(Walk::Compact, || evicting));
-                    } else if row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms {
+                    } else if row.sweep_due_ms().load(Ordering::Relaxed) <= moment.now_ms {
                         census.offer(3, row.ticket(), index, Walk::Sweep);
                     } else {
                         let preferred = (state.queue == Queue::Small) == small_first;
@@ -166,14 +202,47 @@ impl<H: Host> Map<H> {
                 _ => {}
             }
         }
+        for (queue, sparse) in [Queue::Small, Queue::Main].into_iter().zip(sparse) {
+            if let Some((live, index)) = sparse.least
+                && (sparse.count > 1 || live <= self.relocation_room(queue))
+            {
+                census.offer(2, live, index, Walk::Compact);
+            }
+        }
     }
 
-    /// True if every item of the segment expired, was cleared or replaced, by the hints.
-    fn is_all_dead(&self, index: u32, now_ms: u64, cleared_ticket: u64) -> bool {
+    /// Now, and the last clear.
+    pub(crate) fn moment(&self) -> Moment {
+        // Relaxed: a hint.
+        let cleared_ticket = self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed);
+        Moment { now_ms: self.host.now_ms(), cleared_ticket }
+    }
+
+    /// True if every item of the segment expired, was cleared or replaced, by the hints. They
+    /// err where items were appended after a clear to what was open before it.
+    pub(crate) fn is_all_dead(&self, index: u32, moment: Moment) -> bool {
+        self.row(index).live_bytes(u64::MAX) == 0 || self.is_bygone(index, moment)
+    }
+
+    /// True if every item of the segment expired or was cleared, by the hints.
+    fn is_bygone(&self, index: u32, moment: Moment) -> bool {
         let row = self.row(index);
         // Relaxed: hints. The walk looks at each item anyway.
-        let latest = row.latest_expiry_ms().load(Ordering::Relaxed);
-        row.live_bytes(u64::MAX) == 0 || latest <= now_ms || row.ticket() < cleared_ticket
+        row.latest_expiry_ms().load(Ordering::Relaxed) <= moment.now_ms || row.ticket() < moment.cleared_ticket
+    }
+
+    /// Bytes that the owner of the segment, which is in `state`, may still copy on.
+    pub(crate) fn promised_bytes(&self, index: u32, state: State, moment: Moment) -> u64 {
+        if state.usage != Use::Reclaiming || state.is_run {
+            // Runs stay where they are.
+            return 0;
+        }
+        let row = self.row(index);
+        // Bounded: the word is not trusted, and is added up.
+        let live = row.live_bytes(self.geometry.segment_bytes());
+        // A sweep leaves what lives, and nobody copies what is dead.
+        let copies = live > 0 && self.stored_walk(row.progress()) != Walk::Sweep && !self.is_bygone(index, moment);
+        if copies { live } else { 0 }
     }
 
     /// True if live bytes leave no room for compaction, by a count of not long ago.

@@ -16,7 +16,7 @@ use crate::layout::{LINE_BYTES, lane as at};
 use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::participant::Worker;
-use crate::segment::{Purpose, State, Use};
+use crate::segment::{Purpose, RESERVE_COUNT, State, Use};
 use crate::slot::Queue;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -141,7 +141,7 @@ impl<H: Host> Map<H> {
                             (refill, refill_left) = (Some(lane), left);
                         }
                         seen += 1;
-                        if seen >= tried {
+                        if seen >= tried.max(self.lanes_shared(request.purpose)) {
                             break;
                         }
                     }
@@ -164,6 +164,23 @@ impl<H: Host> Map<H> {
             }
         }
         Err(Error::Corrupt { reason: "the lanes do not come to rest" })
+    }
+
+    /// Lanes in which an item looks for room before a segment is opened for it: where there is
+    /// none to spare, and nothing is dropped, new items fill what others left open.
+    fn lanes_shared(&self, purpose: Purpose) -> u32 {
+        let is_short = self.is_no_evict() && self.free_segments_hint() <= u64::from(RESERVE_COUNT);
+        if is_short && purpose == Purpose::Data { at::PER_QUEUE - 1 } else { 1 }
+    }
+
+    /// Bytes that are left where items of `queue` are copied to; a hint.
+    pub(crate) fn relocation_room(&self, queue: Queue) -> u64 {
+        let lane = at::PER_QUEUE - 1 + if queue == Queue::Small { 0 } else { at::PER_QUEUE };
+        self.open_segment(lane).map_or(0, |segment| {
+            // Relaxed: a hint.
+            let written = self.row(segment).written().load(Ordering::Relaxed);
+            self.geometry.segment_bytes().saturating_sub(written)
+        })
     }
 
     fn try_append(&self, lane: u32, pin: &AtomicU64, request: Request, owner: Owner, is_home: bool) -> Room {

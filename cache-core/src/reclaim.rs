@@ -197,7 +197,14 @@ impl<H: Host> Map<H> {
                 return None;
             }
         }
-        if walk == Walk::Compact && !self.has_room_for_all() {
+        // A run's word holds its length.
+        if !state.is_run && (self.stored_walk(row.progress()) == Walk::Sweep) != (walk == Walk::Sweep) {
+            // Relaxed: says to others what we promise, a hint; ordered by the fence of who looks at
+            // the promises of all.
+            row.progress().store(u64::from(at) | (walk as u64) << 32, Ordering::Relaxed);
+        }
+        // What is all dead needs no room.
+        if walk == Walk::Compact && !self.has_room_for_all() && !self.is_all_dead(index, self.moment()) {
             victim.put_back();
             return None;
         }
@@ -216,11 +223,12 @@ impl<H: Host> Map<H> {
         // lives is a hint, and a walk that finds no room gives its segment back unharmed.
         fence(Ordering::SeqCst);
         let (mut free, mut walked, mut promised_bytes) = (0, 0, 0);
-        for row in (0..self.geometry.segment_count).map(|index| self.row(index)) {
-            let state = row.state();
+        let moment = self.moment();
+        for index in 0..self.geometry.segment_count {
+            let state = self.row(index).state();
             free += u64::from(state.usage == Use::Free);
             walked += u64::from(state.usage == Use::Reclaiming);
-            promised_bytes += row.promised_bytes(state, &self.geometry);
+            promised_bytes += self.promised_bytes(index, state, moment);
         }
         walked == 1 || promised_bytes <= free * self.geometry.segment_bytes()
     }

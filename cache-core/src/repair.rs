@@ -157,7 +157,9 @@ impl<H: Host> Map<H> {
     fn mend_hints(&self, repaired: &mut Repaired) {
         let states = || (0..self.geometry.segment_count).map(|index| (self.row(index), self.row(index).state()));
         let free = states().filter(|(_, state)| state.usage == Use::Free).count() as u64;
-        let free = self.unpromised(free, states().map(|(row, state)| row.promised_bytes(state, &self.geometry)).sum());
+        let moment = self.moment();
+        let promised = |(index, (_, state))| self.promised_bytes(index, state, moment);
+        let free = self.unpromised(free, (0..).zip(states()).map(promised).sum());
         // Relaxed, all: hints.
         if self.free_hint().load(Ordering::Relaxed) != free {
             self.free_hint().store(free, Ordering::Relaxed);

@@ -40,15 +40,18 @@ impl<H: Host> Map<H> {
         for attempt in 0..WINDOW_TRIES_MAX {
             // Compaction first; an evict region drops what stands in the way if that fails.
             let may_drop = attempt >= COMPACT_TRIES && !self.is_no_evict();
-            match self.cheapest_window(length, may_drop, owner.index() + worker.index as u32) {
+            match self.cheapest_window(length, may_drop, false, owner.index() + worker.index as u32) {
                 Some(window) => {
                     if let Some(head) = self.claim_window(worker, window, length, may_drop, owner) {
                         return Ok(head);
                     }
                 }
                 None => {
-                    // What idle lanes hold open may stand in the way, or what others walk.
-                    self.seal_idle_lanes(true);
+                    // What idle lanes hold open may stand in the way, or what others walk. It
+                    // stays open where that would not help: what is sealed takes no more items.
+                    if self.cheapest_window(length, may_drop, true, 0).is_some() {
+                        self.seal_idle_lanes(true);
+                    }
                     let progress = self.reclaim(worker, self.geometry.segment_bytes());
                     hopeless = if progress == Progress::Nothing(false) { hopeless + 1 } else { 0 };
                     if hopeless == COMPACT_TRIES && !self.is_no_evict() {
@@ -74,12 +77,14 @@ impl<H: Host> Map<H> {
 
     /// What it costs to empty segment `index`: live bytes; `None` if it cannot be.
     /// Runs cannot be moved: they stand in the way unless they may be dropped or are dead.
-    fn emptying_cost(&self, index: u32, may_drop: bool) -> Option<u64> {
+    /// So do open segments, unless they are to be sealed.
+    fn emptying_cost(&self, index: u32, may_drop: bool, seals: bool) -> Option<u64> {
         let row = self.row(index);
         let state = row.state();
         match state.usage {
             Use::Free => Some(0),
-            Use::Sealed | Use::Draining => {
+            Use::Open if !seals => None,
+            Use::Open | Use::Sealed | Use::Draining => {
                 // Relaxed: a hint, bounded because costs are added up. One byte even for dead
                 // segments: free ones are better.
                 let live = row.live_bytes(row.written().load(Ordering::Relaxed).min(self.geometry.data_bytes()));
@@ -97,9 +102,9 @@ impl<H: Host> Map<H> {
 
     /// The cost and the first segment of the window that costs least to empty; among equals
     /// another for each `asker`, so that two do not fight for one.
-    fn cheapest_window(&self, length: u32, may_drop: bool, asker: u32) -> Option<(u64, u32)> {
+    fn cheapest_window(&self, length: u32, may_drop: bool, seals: bool, asker: u32) -> Option<(u64, u32)> {
         let costs: Vec<Option<u64>> =
-            (0..self.geometry.segment_count).map(|index| self.emptying_cost(index, may_drop)).collect();
+            (0..self.geometry.segment_count).map(|index| self.emptying_cost(index, may_drop, seals)).collect();
         let free = costs.iter().filter(|cost| **cost == Some(0)).count() as u32;
         let mut best = None;
         let mut equals = 0;
@@ -156,7 +161,7 @@ impl<H: Host> Map<H> {
                 }
                 // What is emptied is what the cost was asked of.
                 let Some(incarnation) = self.incarnation(index) else { break };
-                let left = self.emptying_cost(index, may_drop).and_then(|cost| budget.checked_sub(cost));
+                let left = self.emptying_cost(index, may_drop, false).and_then(|cost| budget.checked_sub(cost));
                 let Some(left) = left else { break };
                 budget = left;
                 if !self.empty_segment(worker, incarnation, may_drop, owner) {

@@ -186,13 +186,6 @@ impl<'a> Row<'a> {
         if (live as i64) < 0 { 0 } else { live.min(written) }
     }
 
-    /// Bytes that the owner of the segment, which is in `state`, may still copy on.
-    pub fn promised_bytes(self, state: State, geometry: &Geometry) -> u64 {
-        // Runs stay where they are. Bounded: the words are not trusted, and are added up.
-        let is_walked = state.usage == Use::Reclaiming && !state.is_run;
-        if is_walked { self.live_bytes(geometry.segment_bytes()) } else { 0 }
-    }
-
     pub fn add_live(self, bytes: u64) {
         // Relaxed: a hint.
         self.live().fetch_add(bytes, Ordering::Relaxed);
@@ -303,6 +296,7 @@ impl<H: Host> Map<H> {
     /// `NoSpace` when segments are free but the file system has no memory for any.
     pub(crate) fn take_free(&self, purpose: Purpose, bytes: u64, owner: Owner) -> Result<Option<u32>> {
         let (mut free, mut promised_bytes) = (0, 0);
+        let moment = self.moment();
         let mut index_count = 0;
         // Two choices: segments that have memory already, and those that do not.
         let (mut backed, mut bare) = (None, None);
@@ -318,7 +312,7 @@ impl<H: Host> Map<H> {
                     }
                 }
                 Use::Index => index_count += 1,
-                Use::Reclaiming => promised_bytes += row.promised_bytes(state, &self.geometry),
+                Use::Reclaiming => promised_bytes += self.promised_bytes(index, state, moment),
                 _ => {}
             }
         }

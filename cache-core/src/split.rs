@@ -25,7 +25,7 @@ pub(crate) struct Growth<'m, H: Host> {
     map: &'m Map<H>,
     blocks: Blocks,
     directory: Option<(u64, u32)>,
-    /// The index may not grow: make room by dropping.
+    /// The index may not grow: what is dead makes room, or what may be dropped.
     pub is_refused: bool,
 }
 

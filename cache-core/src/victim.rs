@@ -108,6 +108,16 @@ impl<H: Host> Victim<'_, H> {
         self.release(sealed);
     }
 
+    /// Something lives here: hints that say otherwise would keep it before what is all dead.
+    fn correct_hints(&mut self) {
+        let row = self.map.row(self.index);
+        if self.map.is_all_dead(self.index, self.map.moment()) {
+            row.set_ticket(self.map.next_ticket());
+            // Relaxed: a hint.
+            row.live().store(self.map.count_live(self.index), Ordering::Relaxed);
+        }
+    }
+
     /// Says when the segment is swept again, by what this share of a sweep left.
     fn note_staying(&mut self) {
         if let Some(wait_ms) = self.staying.take().and_then(|staying| staying.next_sweep_ms()) {
@@ -179,6 +189,7 @@ impl<H: Host> Victim<'_, H> {
                     && !self.dispose(worker, *hash, meta, *offset, *bytes)
                 {
                     // Nowhere to copy to: back into the order, for a time when it is better.
+                    self.correct_hints();
                     let sealed = self.state().to(Use::Sealed);
                     self.release(sealed);
                     return Progress::Nothing(false);

@@ -5,6 +5,7 @@
 //! is held only to decide and to publish one slot, for some tens of nanoseconds whatever
 //! the value's size. The operations themselves are in `ops`.
 
+use crate::census::Moment;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::fill;
@@ -264,7 +265,7 @@ impl<H: Host> Map<H> {
         match grown {
             Grown::Done => {}
             // Nothing may be dropped, or nothing was found to drop.
-            Grown::Refused if growth.is_refused || self.is_no_evict() => {
+            Grown::Refused if growth.is_refused => {
                 return Err(self.full(self.geometry.block_bytes()));
             }
             Grown::Refused => growth.is_refused = true,
@@ -274,9 +275,7 @@ impl<H: Host> Map<H> {
                 let deadline = if self.is_no_evict() { deadline } else { &one_try };
                 match growth.prepare(worker, stripe_index, needs, owner, deadline) {
                     // Once: a stripe without its first block has nothing to drop.
-                    Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. })
-                        if !self.is_no_evict() && !growth.is_refused =>
-                    {
+                    Err(Error::Full { .. } | Error::NoSpace { .. } | Error::Busy { .. }) if !growth.is_refused => {
                         growth.is_refused = true;
                     }
                     prepared => prepared?,
@@ -330,8 +329,8 @@ impl<H: Host> Map<H> {
                 worker.count(Counter::Expirations, u64::from(is_dead));
                 return Ok(Turn::Done(Done { said, version }));
             }
-            let may_drop = growth.as_ref().is_some_and(|growth| growth.is_refused);
-            let Some(vacancy) = self.vacancy(hash, stripe, may_drop) else {
+            let is_refused = growth.as_ref().is_some_and(|growth| growth.is_refused);
+            let Some(vacancy) = self.vacancy(hash, stripe, is_refused) else {
                 let growth = growth.get_or_insert_with(|| Box::new(Growth::new(self)));
                 return Ok(Turn::Grow(self.grow(worker, hash, growth, owner)?));
             };
@@ -392,8 +391,10 @@ impl<H: Host> Map<H> {
     }
 
     /// An empty slot in the emptier bucket of the pair; else a dead item's; else, if the
-    /// index may not grow, the one least worth keeping. `None` = the index must grow.
-    fn vacancy(&self, hash: Hash, stripe: Stripe<'_>, may_drop: bool) -> Option<Vacancy<'_>> {
+    /// index `is_refused` growth and items may be dropped, the one least worth keeping. `None` =
+    /// the index must grow.
+    fn vacancy(&self, hash: Hash, stripe: Stripe<'_>, is_refused: bool) -> Option<Vacancy<'_>> {
+        let may_drop = is_refused && !self.is_no_evict();
         let path = self.path(hash)?;
         // Acquire: pairs with the Release that began a split, which is finished first.
         if self.region.word(path.entry.offset() + block::CHILD0).load(Ordering::Acquire) != 0 {
@@ -410,15 +411,14 @@ impl<H: Host> Map<H> {
         if let Some(slot) = emptier.slots().iter().find(|slot| slot.load(Ordering::Relaxed) == 0) {
             return Some(Vacancy { bucket: emptier, slot, word: Slot(0), leaves: None });
         }
-        // Relaxed: a hint.
-        let cleared = self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed);
-        let now_ms = self.host.now_ms();
+        let moment = self.moment();
         let mut coldest: Option<(u64, Vacancy<'_>)> = None;
         for met in [&first, &second] {
             for slot in met.bucket.slots() {
                 // Acquire: pairs with the CAS that published it.
                 let word = Slot(slot.load(Ordering::Acquire));
-                if !may_drop && !self.may_be_dead(word, now_ms, cleared) {
+                // Before an answer that there is no room, the hints are not believed.
+                if !is_refused && !self.may_be_dead(word, moment) {
                     continue;
                 }
                 let Some(candidate) = self.candidate(word) else { continue };
@@ -447,11 +447,13 @@ impl<H: Host> Map<H> {
 
     /// False if nothing in the segment of this item is due to have expired, or was there at the
     /// last clear, by its hints. So a split does not wait for the headers of fourteen items.
-    fn may_be_dead(&self, word: Slot, now_ms: u64, cleared_ticket: u64) -> bool {
+    fn may_be_dead(&self, word: Slot, moment: Moment) -> bool {
         self.geometry.segment_of(word.offset()).is_none_or(|segment| {
             let row = self.row(segment);
             // Relaxed: a hint.
-            row.state().is_run || row.sweep_due_ms().load(Ordering::Relaxed) <= now_ms || row.ticket() < cleared_ticket
+            row.state().is_run
+                || row.sweep_due_ms().load(Ordering::Relaxed) <= moment.now_ms
+                || row.ticket() < moment.cleared_ticket
         })
     }
 

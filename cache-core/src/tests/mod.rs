@@ -3,6 +3,7 @@
 mod damage;
 mod leases;
 mod model;
+mod no_evict;
 mod others;
 mod promises;
 mod reads;

@@ -213,3 +213,44 @@ fn a_run_whose_key_is_deleted_while_it_is_walked_does_not_count_as_alive() {
     assert!(meanwhile.happens.lock().unwrap().is_none(), "it was deleted while it was walked");
     assert_eq!(other.row(head).state().usage, Use::Free);
 }
+
+/// Nobody gets at a segment whose state is damaged; it was once counted as free.
+#[test]
+fn a_damaged_segment_is_not_free() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let free = map.stats().free_bytes;
+    bench.memory.region().word(bench.geometry.row_offset(7)).store(200, crate::sync::Ordering::Relaxed);
+    assert_eq!(map.stats().free_bytes, free - bench.geometry.segment_bytes());
+}
+
+/// Whoever sweeps leaves what lives where it is, and needs no room for it.
+#[test]
+fn a_sweep_that_was_stopped_keeps_no_room_from_others() {
+    let host = TestHost::default();
+    let bench = Bench::new(1 << 20, Mode::NoEvict);
+    let map = bench.attach(&host, 0);
+    let soon = WriteOptions { expires_at_ms: 1_000, ..WriteOptions::default() };
+    for number in 0..1_000u64 {
+        let options = if number % 16 == 0 { soon } else { WriteOptions::default() };
+        map.set(&number.to_le_bytes(), &[1; 200], &options).unwrap();
+    }
+    let promised = || {
+        let rows = (0..bench.geometry.segment_count).map(|index| (index, map.row(index).state()));
+        rows.map(|(index, state)| map.promised_bytes(index, state, map.moment())).sum::<u64>()
+    };
+    let most = std::sync::Mutex::new(0);
+    let reclaiming = || (0..bench.geometry.segment_count).any(|index| map.row(index).state().usage == Use::Reclaiming);
+    let meanwhile = Meanwhile {
+        host: &host,
+        happens: std::sync::Mutex::new(Some(Box::new(|| *most.lock().unwrap() = promised()))),
+        is_time: Box::new(reclaiming),
+    };
+    host.now_ms.store(2_000, std::sync::atomic::Ordering::Relaxed);
+    let owner = crate::participant::begin(&bench.memory.region(), &bench.geometry, 1, 1, 0, 0);
+    let sweeper = Map::new(bench.memory.region(), bench.geometry.clone(), Some(owner), &meanwhile);
+    sweeper.maintain(1 << 10).unwrap();
+    assert!(meanwhile.happens.lock().unwrap().is_none(), "it was looked at while it swept");
+    assert_eq!(*most.lock().unwrap(), 0);
+}
