@@ -43,6 +43,10 @@ class Group:
 
 GROUPS = [
     Group("python", 3, "bench.py"),
+    Group("python-system", 0.3, "system.py"),
+    Group("batches", 0.3, "batches.py"),
+    Group("views", 0.2, "views.py"),
+    Group("once", 0.3, "once.py"),
     Group("startup", 0.2, "startup.py"),
     Group("memory", 2, "memory.py", takes_quick=True),
     Group("php-apcu", 0.2, "php.py", ("apcu",)),
@@ -216,7 +220,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.list:
         for group in GROUPS:
-            print(f"{group.name:<12} {group.minutes:>4}" + ("  with --full only" if group.full_only else ""))
+            print(f"{group.name:<13} {group.minutes:>4}" + ("  with --full only" if group.full_only else ""))
         return 0
     if unknown := set(options.groups) - {group.name for group in GROUPS} - {"hit-ratio"}:
         parser.error(f"no group {', '.join(sorted(unknown))}; --list names them")

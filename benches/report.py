@@ -64,6 +64,24 @@ SECTIONS = {
         "*in order* they are read in it, in which a processor sees coming what it needs next, *shuffled* in another. "
         "Rivals of which another process does a part are timed by the wall clock, and so is the cache beside them.",
     ),
+    "python-system": (
+        "Python: the system's interpreter",
+        "The same loops under `/usr/bin/python3`, which its distribution compiled with other options, so that "
+        "`lru_cache` itself takes another time. No targets.",
+    ),
+    "batches": (
+        "Batches",
+        "A million str keys, 100 B values, keys drawn at random, so that the processor holds few of the items.",
+    ),
+    "views": (
+        "Views",
+        "A view is laid over the value where it lies, at any size, and given back at once; `get` copies.",
+    ),
+    "once": (
+        "Values made once",
+        "Eight processes call `get_or_set` for the same missing key at one moment. In the second part the process "
+        "that makes the value is killed while another waits for it.",
+    ),
     "php-apcu": (
         "PHP: APCu",
         "Another interpreter with its own cache, in turns with this cache in Python.",
@@ -194,7 +212,7 @@ def tables(group: str, rows: list[dict]) -> Iterable[str]:
         if group == "fixed-rate":
             every = [row for row in rows if "series" in row["labels"]]
             extra[:] = [pivot(every, label("series"), percentile, measured, "us")]
-    elif group == "python":
+    elif group in ("python", "python-system"):
         place({"subject", "operation"}, lambda found: pivot(found, call, label("order"), measured, "ns"))
     elif group == "memory":
         place({"limit_mib", "subject"}, memory_table)

@@ -45,6 +45,33 @@ def test_every_rival_is_measured(smoke):
         pytest.skip(f"optional rivals that are not installed: {', '.join(sorted(missing))}")
 
 
+# What Python's calls are to reach: rows by how they begin, with the number each is held against.
+PYTHON_TARGETS = {
+    "Python get 100 B, 20k str keys / lru_cache hit": 1.15,
+    "Python `in` / lru_cache hit": 1.0,
+    "Python set 100 B / the larger of 200 ns and 3 lru_cache hits": 1.0,
+    "Python get_many of 100 / 100 gets": 0.6,
+    "LMDB get / Python get": 12,
+    "DiskCache get / Python get": 80,
+    "redis-py get / Python get": 500,
+    "pymemcache get / Python get": 400,
+    "view of 16 MiB": 2.0,
+    "view of 16 MiB / view of 64 KiB": 2.0,
+    "get_or_set, 8 processes miss a key: runs of the function": 1,
+    "take-over after kill -9 of the process that makes a value: worst": 50.0,
+}
+
+
+@pytest.mark.parametrize("start", PYTHON_TARGETS)
+def test_what_python_is_to_reach_has_a_row_with_its_target(smoke, start):
+    absent = {name for group in smoke["groups"].values() for name in group["absent"]}
+    if start.split(" ")[0] in absent:
+        pytest.skip(f"optional rival that is not installed: {start.split(' ')[0]}")
+    rows = [row for group in smoke["groups"].values() for row in group["rows"]]
+    targets = {row["target"] for row in rows if row["row"].startswith(start) and row["relation"]}
+    assert PYTHON_TARGETS[start] in targets
+
+
 def test_the_table_of_values_has_a_line_for_each_row(smoke):
     with (bench.RESULTS / "smoke" / "results.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

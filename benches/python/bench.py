@@ -3,6 +3,9 @@
 Every subject is filled in the order of the keys, and read twice: in that order, in which what
 was stored side by side lies in a row before the processor, and in another, the same for all.
 
+With `--own` no rival has its turn but `dict` and `lru_cache`, and no row has a target: what
+`system.py` shows of another interpreter.
+
 Subjects take turns within each round, in an order drawn for each, and a loop that does nothing
 has its turn too: what it takes is taken off the others. Times are processor time of the
 thread, or the wall clock for subjects of which another process does a part, and then for
@@ -22,7 +25,7 @@ from dataclasses import dataclass
 
 import pycache
 from rivals import RIVALS
-from servers import Absent
+from servers import Absent, say_absent
 
 KEYS = 20_000
 VALUE = bytes(range(100))
@@ -133,6 +136,9 @@ def row(name: str, ratios: list[float], relation: str, target: float | None, det
 # How many times as long as the cache's a rival's call has to take.
 GET_TARGETS = {"redis-py": 500, "pymemcache": 400, "DiskCache": 80, "LMDB": 12}
 SET_TARGETS = {"UltraDict": 3}
+# What a set may take: so many nanoseconds, or as long as so many hits of lru_cache.
+SET_NS, SET_HITS = 200, 3
+LOCAL = "cache.get of a local object"
 
 
 def rows_of(times: dict[str, list[float]], names: list[str], order: str) -> list[dict]:
@@ -147,7 +153,15 @@ def rows_of(times: dict[str, list[float]], names: list[str], order: str) -> list
         ratio("Python set / get, 100 B", "cache.set", "cache.get", "<=", 4.0),
         ratio("Python get_many of 32 / get, 100 B", "cache.get_many of 32", "cache.get"),
         ratio("Python `in` / get, 100 B", "in cache", "cache.get"),
+        ratio("Python `in` / lru_cache hit", "in cache", "lru_cache get", "<=", 1.0),
+        ratio("Python memoize hit / lru_cache hit", "cache.memoize hit", "lru_cache get"),
     ]
+    if LOCAL in times:
+        rows.append(ratio("Python local-object hit / lru_cache hit", LOCAL, "lru_cache get", "<=", 1.0))
+    allowed = [max(SET_NS, SET_HITS * hit) for hit in times["lru_cache get"]]
+    ratios = [taken / most for taken, most in zip(times["cache.set"], allowed)]
+    name = f"Python set 100 B / the larger of {SET_NS} ns and {SET_HITS} lru_cache hits, {order}"
+    rows.append(row(name, ratios, "<=", 1.0))
     for what, targets in [("get", GET_TARGETS), ("set", SET_TARGETS)]:
         for name in names:
             if f"{name} {what}" not in times:
@@ -166,10 +180,38 @@ def rows_of(times: dict[str, list[float]], names: list[str], order: str) -> list
 ELSEWHERE: set[str] = set()
 
 
+def memoized(stack: contextlib.ExitStack, names: list[str]) -> Callable:
+    """A function that was called once for each key, as lru_cache's is."""
+    cache = stack.enter_context(pycache.Cache(None, size="64MiB"))
+
+    @cache.memoize
+    def remembered(key):
+        return bytes(bytearray(VALUE))
+
+    for key in names:
+        remembered(key)
+    return remembered
+
+
+def local_objects(stack: contextlib.ExitStack, names: list[str]) -> Callable | None:
+    """The get of a cache that keeps its objects in this process, each of which was got once."""
+    try:
+        cache = stack.enter_context(pycache.Cache(None, size="64MiB", local=2 * len(names)))
+    except TypeError as error:
+        print(f"no row for local objects: {error}", file=sys.stderr)
+        return None
+    for key, value in zip(names, VALUES):
+        cache.set(key, value)
+        assert cache.get(key) is cache.get(key)
+    return cache.get
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="The Python rows of the benchmarks.")
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--smoke", action="store_true", help="show that it runs, measure nothing")
+    parser.add_argument("--own", action="store_true", help="the cache beside dict and lru_cache, without targets")
+    parser.add_argument("--named", default="", help="what is added to the name of each row")
     options = parser.parse_args()
 
     names = [f"user:{number:08}" for number in range(KEYS // 20 if options.smoke else KEYS)]
@@ -189,13 +231,18 @@ def main() -> int:
             "cache.set by the wall clock": Subject(fresh_copy(set_loop), cache.set, len(keys), wall),
             "in cache": Subject(contains_loop, cache, len(keys)),
             "cache.get_many of 32": Subject(batches_of(cache.get_many, 32), None, len(keys)),
+            "cache.memoize hit": Subject(fresh_copy(call_loop), memoized(stack, names), len(keys)),
         }
+        if local := local_objects(stack, names):
+            subjects[LOCAL] = Subject(fresh_copy(call_loop), local, len(keys))
         present = []
         for name, make in RIVALS.items():
+            if options.own and name not in ("dict", "lru_cache"):
+                continue
             try:
                 rival = stack.enter_context(make(names, VALUE))
             except (ImportError, Absent) as error:
-                print(json.dumps({"group": "python", "absent": name, "why": str(error)}))
+                say_absent("python", name, error)
                 continue
             present.append(name)
             if rival.set and not rival.filled:
@@ -212,7 +259,9 @@ def main() -> int:
         for order, chosen in [("in order", names), ("shuffled", keys)]:
             times = nanoseconds(2 if options.smoke else 31, chosen, subjects, random.Random(options.seed))
             for each in rows_of(times, present, order):
-                print(json.dumps(each))
+                if options.own:
+                    each.update(relation="", target=None, holds=True)
+                print(json.dumps({**each, "row": each["row"] + options.named}))
         assert len(cache) == len(keys), "a benchmark of hits must not miss"
     return 0
 

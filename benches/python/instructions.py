@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from servers import Absent
+from servers import Absent, say_absent
 
 TREE = Path(__file__).resolve().parent.parent.parent
 KEPT = TREE / "benches" / "instructions.json"
@@ -82,7 +82,7 @@ def main() -> int:
     try:
         now = {kind: counted(kind) for kind in list(KINDS)[: 1 if options.smoke else None]}
     except Absent as error:
-        print(json.dumps({"group": "instructions", "absent": "callgrind", "why": str(error)}))
+        say_absent("instructions", "callgrind", error)
         return 0
     if options.update:
         KEPT.write_text(json.dumps({kind: round(count, 1) for kind, count in now.items()}, indent=1) + "\n")

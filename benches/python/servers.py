@@ -5,6 +5,7 @@ first, nothing on disk, no network.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -17,6 +18,11 @@ from pathlib import Path
 
 class Absent(Exception):
     """A rival that is not on this machine; the text says what is missing."""
+
+
+def say_absent(group: str, name: str, error: Exception) -> None:
+    """Prints the line that says what a group leaves out, and why."""
+    print(json.dumps({"group": group, "absent": name, "why": str(error)}))
 
 
 class Server:
