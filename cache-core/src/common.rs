@@ -13,12 +13,12 @@
 use crate::hash::{Hash, prefix};
 use crate::host::Host;
 use crate::index::Stripe;
-use crate::item::{EXPIRES, FORM_MASK, HEAD_BYTES, Head};
+use crate::item::{EXPIRES, FORM_MASK, HEAD_BYTES, Head, NAMESPACE};
 use crate::layout::{COPY_BYTES_MAX, LINE_BYTES, block, stripe};
 use crate::map::Map;
 use crate::slot::{Bucket, Link, Slot, USE_MAX, matches_of_pair, moved};
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::types::{Destination, Meta, NEVER};
+use crate::types::{Destination, Key, Meta, NEVER, Namespace};
 
 /// What the common way found.
 pub(crate) enum Common {
@@ -38,6 +38,8 @@ pub(crate) enum Wanted {
 
 /// Key length and the flags that only the general way knows, in one comparison.
 const HEAD_MASK: u64 = 0xffff | (!(EXPIRES | FORM_MASK) as u64) << 24;
+/// What the flags hold, there, of an item with a namespace.
+const NAMED: u64 = (NAMESPACE as u64) << 24;
 /// Lines behind an item's first that most items reach into.
 const ITEM_LINES_COMMON: u64 = 2;
 /// Longest key that is an ordinary matter.
@@ -117,13 +119,15 @@ impl<H: Host> Map<H> {
     pub(crate) fn read_common(
         &self,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         copy: impl FnOnce(&Meta) -> Wanted,
         counts_as_use: bool,
     ) -> Option<Common> {
+        let Key { namespace, bytes: key } = key;
         if key.is_empty() || key.len() > KEY_BYTES_COMMON {
             return None;
         }
+        let is_named = namespace != Namespace::DEFAULT;
         // Acquire, all loads below unless said otherwise, as in `index`.
         let Way { stripe, root, entry_word, entry, block, lines: [first, second] } = self.way(hash)?;
         let tag = hash.tag();
@@ -174,9 +178,9 @@ impl<H: Host> Map<H> {
         let head = head.load(Ordering::Relaxed);
         let value_bytes = head as u32 as usize;
         let expires = (head >> 56) as u8 & EXPIRES != 0;
-        let key_at = offset + HEAD_BYTES + 8 * u64::from(expires);
+        let key_at = offset + HEAD_BYTES + 8 * (u64::from(expires) + u64::from(is_named));
         let value_at = key_at + key.len() as u64;
-        if (head >> 32) & HEAD_MASK != key.len() as u64
+        if (head >> 32) & HEAD_MASK != key.len() as u64 | (u64::from(is_named) * NAMED)
             || value_bytes > self.value_bytes_common
             || (!is_among_items && !self.is_known_to(offset, value_at + value_bytes as u64 + 7))
         {
@@ -194,6 +198,13 @@ impl<H: Host> Map<H> {
         } else {
             NEVER
         };
+        if is_named {
+            // SAFETY: R4, as above. Relaxed: as for the header.
+            let [mark] = unsafe { self.region.words_unchecked(key_at - 8) };
+            if mark.load(Ordering::Relaxed) != self.namespace_mark(namespace).0 {
+                return None;
+            }
+        }
         // SAFETY: R4, as above. Relaxed: as for the header.
         let [version] = unsafe { self.region.words_unchecked(offset + 8) };
         let parsed = Head::from_word(head);
@@ -204,6 +215,8 @@ impl<H: Host> Map<H> {
             version: version.load(Ordering::Relaxed),
             expires_at_ms,
             client_flags: 0,
+            namespace,
+            is_outdated: false,
         };
         if self.is_dead(&meta, stripe) {
             return None;

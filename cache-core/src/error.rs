@@ -248,6 +248,25 @@ pub enum Error {
         /// What is wrong, and what is allowed.
         reason: String,
     },
+    /// A tag or the name of a namespace is empty or too long.
+    LabelLength {
+        /// Bytes of what was given.
+        bytes: u64,
+        /// The most that it may have.
+        bytes_max: u64,
+    },
+    /// Every row of the namespace table has a name.
+    NamespacesFull {
+        /// Rows of the region.
+        count: u32,
+    },
+    /// A value has more than [`crate::TAG_COUNT_MAX`] tags.
+    TooManyTags {
+        /// Tags that were given.
+        count: u64,
+        /// The most that a value may have.
+        count_max: u64,
+    },
 }
 
 /// One row of the table: how an [`Error`] is rendered outside Rust.
@@ -332,6 +351,9 @@ table! {
     NotHolder = 40, "not_holder", "NotHolder", "RuntimeError";
     BadSignature = 41, "bad_signature", "BadSignature", "ValueError";
     InvalidConfig = 42, "invalid_config", "InvalidConfig", "ValueError";
+    LabelLength = 43, "label_length", "InvalidLabel", "ValueError";
+    NamespacesFull = 44, "namespaces_full", "NamespacesFull", "OSError";
+    TooManyTags = 45, "too_many_tags", "TooManyTags", "ValueError";
 }
 
 impl fmt::Display for Error {
@@ -474,6 +496,16 @@ impl fmt::Display for Error {
                 write!(f, "the stored value is not to be trusted: {reason}; find out who wrote it, and delete the key")
             }
             Error::InvalidConfig { place, reason } => write!(f, "a mistake in the configuration, {place}: {reason}"),
+            Error::LabelLength { bytes, bytes_max } => {
+                write!(f, "a tag or the name of a namespace has 1 to {bytes_max} bytes here, not {bytes}; shorten it")
+            }
+            Error::NamespacesFull { count } => write!(
+                f,
+                "all {count} namespaces of the region are in use, and they stay; use tags or prefixes of keys for what comes and goes, or create a larger region"
+            ),
+            Error::TooManyTags { count, count_max } => {
+                write!(f, "the value has {count} tags, and can have {count_max}; use fewer, coarser ones")
+            }
         }
     }
 }

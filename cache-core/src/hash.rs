@@ -12,6 +12,7 @@
 //! stable over processes, builds and languages.
 
 use crate::layout::LINE_BYTES;
+use crate::types::Key;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 /// Bits of the tag in a slot.
@@ -37,8 +38,14 @@ impl Hasher {
     }
 
     #[inline(always)]
-    pub fn hash(&self, key: &[u8]) -> Hash {
-        Hash(rapidhash_v3_seeded(key, &self.0))
+    pub fn hash(&self, bytes: &[u8]) -> Hash {
+        Hash(rapidhash_v3_seeded(bytes, &self.0))
+    }
+
+    /// The hash of a key; in the default namespace that of its bytes.
+    #[inline(always)]
+    pub fn key(&self, key: Key<'_>) -> Hash {
+        Hash(self.hash(key.bytes).0 ^ u64::from(key.namespace.number()).wrapping_mul(SECOND))
     }
 }
 

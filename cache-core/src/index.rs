@@ -16,14 +16,14 @@
 use crate::error::{Error, Result};
 use crate::hash::{Hash, prefix, split_bit};
 use crate::host::Host;
-use crate::item::{HEAD_BYTES, Head, Shape};
+use crate::item::{HEAD_BYTES, Head, NAMESPACE, Shape, TAGS};
 use crate::layout::{COPY_BYTES_MAX, DEPTH_MAX, block, control, stripe};
 use crate::map::Map;
 use crate::region;
 use crate::slot::{Bucket, Link, Slot, USE_MAX, matches_of_pair, moved};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::types::{Meta, NEVER};
+use crate::types::{Key, Meta, NEVER, Namespace};
 use std::mem::MaybeUninit;
 
 /// Reads begin again only when a writer finished in between; a reader that is overtaken
@@ -57,9 +57,21 @@ impl<'a> Stripe<'a> {
     pub fn directory(self) -> &'a [AtomicU64; 1 << stripe::DIRECTORY_DEPTH] {
         self.0[stripe::DIRECTORY as usize / 8..].try_into().expect("the directory ends the stripe")
     }
+    /// The generation that counts for a namespace, as far as this stripe has caught up, and the
+    /// version up to which items died with it.
+    #[inline(always)]
+    fn caught_up(self, namespace: Namespace) -> (&'a AtomicU64, &'a AtomicU64) {
+        if namespace == Namespace::DEFAULT {
+            (self.seen_default(), self.cleared_default())
+        } else {
+            (self.seen_region(), self.cleared_region())
+        }
+    }
+    #[inline(always)]
     pub fn seen_region(self) -> &'a AtomicU64 {
         self.at(stripe::SEEN_REGION)
     }
+    #[inline(always)]
     pub fn cleared_region(self) -> &'a AtomicU64 {
         self.at(stripe::CLEARED_REGION)
     }
@@ -119,7 +131,7 @@ impl Candidate<'_> {
         region::copy_out(&self.words[at / 8..], at % 8, &mut out[..self.meta.value_bytes]);
     }
 
-    pub fn copy_key(&self, out: &mut Vec<u8>) {
+    fn copy_key(&self, out: &mut Vec<u8>) {
         let (bytes, at) = (usize::from(self.head.key_bytes), self.shape.key_at as usize);
         out.clear();
         out.reserve(bytes);
@@ -128,10 +140,17 @@ impl Candidate<'_> {
         unsafe { out.set_len(bytes) };
     }
 
+    /// Its key, copied into `bytes`.
+    pub fn key<'k>(&self, bytes: &'k mut Vec<u8>) -> Key<'k> {
+        self.copy_key(bytes);
+        Key::new(self.meta.namespace, bytes)
+    }
+
     #[inline(always)]
-    fn has_key(&self, key: &[u8]) -> bool {
-        usize::from(self.head.key_bytes) == key.len()
-            && region::equals(&self.words[self.shape.key_at as usize / 8..], key)
+    fn has_key(&self, key: Key<'_>) -> bool {
+        usize::from(self.head.key_bytes) == key.bytes.len()
+            && self.meta.namespace == key.namespace
+            && region::equals(&self.words[self.shape.key_at as usize / 8..], key.bytes)
     }
 }
 
@@ -167,14 +186,19 @@ impl<H: Host> Map<H> {
         Stripe(unsafe { self.region.words_unchecked(self.geometry.stripe_offset(index)) })
     }
 
+    /// How often this namespace was cleared with the region, or the default one by itself.
     #[inline(always)]
-    fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self, namespace: Namespace) -> u64 {
         const { assert!(control::DEFAULT_GENERATION == control::REGION_GENERATION + 8) };
         // SAFETY: R4. The control area is inside every region of a checked geometry.
         let [region, default] =
             unsafe { self.region.words_unchecked::<2>(self.geometry.control_offset + control::REGION_GENERATION) };
-        // Acquire: after the stripe's words, see `is_dead`.
-        region.load(Ordering::Acquire).wrapping_add(default.load(Ordering::Acquire))
+        // Acquire, both: after the stripe's words, see `is_dead`.
+        let generation = region.load(Ordering::Acquire);
+        if namespace != Namespace::DEFAULT {
+            return generation;
+        }
+        generation.wrapping_add(default.load(Ordering::Acquire))
     }
 
     /// The directory of a stripe: its link and the offset of its entries. `None` for a
@@ -297,16 +321,27 @@ impl<H: Host> Map<H> {
             return None;
         }
         let words = self.region.slice(offset, shape.bytes as usize / 8);
+        let meta = self.meta_of(words, head, &shape)?;
+        Some(Candidate { words, offset, segment, head, shape, meta })
+    }
+
+    /// What is known of an item by its words; `None` if no writer makes such an item.
+    #[inline(always)]
+    pub(crate) fn meta_of(&self, words: &[AtomicU64], head: Head, shape: &Shape) -> Option<Meta> {
+        // Relaxed: as for the header.
         let word_at = |at: u64| words[at as usize / 8].load(Ordering::Relaxed);
-        let meta = Meta {
+        let mut meta = Meta {
             value_bytes: head.value_bytes as usize,
             kind: head.kind,
             key_form: head.key_form(),
             version: word_at(8),
             expires_at_ms: shape.expires_at.map_or(NEVER, word_at),
             client_flags: shape.client_at.map_or(0, |at| word_at(at) as u32),
+            namespace: Namespace::DEFAULT,
+            is_outdated: false,
         };
-        Some(Candidate { words, offset, segment, head, shape, meta })
+        let is_marked = head.flags & (NAMESPACE | TAGS) != 0;
+        (!is_marked || self.read_marks(words, head, shape, &mut meta)).then_some(meta)
     }
 
     /// True if an item of `bytes` bytes at `offset` is the content of a run.
@@ -320,24 +355,38 @@ impl<H: Host> Map<H> {
             && bytes <= length << self.geometry.segment_shift
     }
 
-    /// True if the item expired, or was cleared. Loads clock and generations now: between
-    /// the load of the slot and its re-check, which is where the read takes effect.
+    /// True if the item expired, or was cleared or evicted by a tag. Loads clock and generations
+    /// now: between the load of the slot and its re-check, which is where the read takes effect.
     #[inline(always)]
     pub(crate) fn is_dead(&self, meta: &Meta, stripe: Stripe<'_>) -> bool {
-        if meta.expires_at_ms != NEVER && self.host.now_ms() >= meta.expires_at_ms {
+        if self.is_dead_alone(meta) {
             return true;
         }
         // Acquire, in this order: a stripe that caught up with a clear stores the cleared
         // version before the seen generation, and the generation moves before both.
-        let seen = stripe.seen_default().load(Ordering::Acquire);
-        let cleared = stripe.cleared_default().load(Ordering::Acquire);
-        let generation = self.generation();
-        seen != generation || meta.version <= cleared
+        let (seen, cleared) = stripe.caught_up(meta.namespace);
+        let seen = seen.load(Ordering::Acquire);
+        let cleared = cleared.load(Ordering::Acquire);
+        seen != self.generation(meta.namespace) || meta.version <= cleared
+    }
+
+    /// As [`Map::is_dead`], for a writer that holds the stripe's lock and caught up when it took
+    /// it: what happens to the generations since is later than what it does.
+    #[inline(always)]
+    pub(crate) fn is_dead_locked(&self, meta: &Meta, stripe: Stripe<'_>) -> bool {
+        // Relaxed: changes only under the lock that we hold.
+        self.is_dead_alone(meta) || meta.version <= stripe.caught_up(meta.namespace).1.load(Ordering::Relaxed)
+    }
+
+    /// True if the item is dead by what it carries itself.
+    #[inline(always)]
+    fn is_dead_alone(&self, meta: &Meta) -> bool {
+        meta.is_outdated || (meta.expires_at_ms != NEVER && self.host.now_ms() >= meta.expires_at_ms)
     }
 
     /// Finds `key` without reading its value.
     #[inline(never)]
-    pub(crate) fn find(&self, hash: Hash, key: &[u8], manner: Manner) -> Result<Option<Found<'_>>> {
+    pub(crate) fn find(&self, hash: Hash, key: Key<'_>, manner: Manner) -> Result<Option<Found<'_>>> {
         Ok(self.lookup(hash, key, manner, |_| Ok(()))?.map(|(found, ())| found))
     }
 
@@ -347,7 +396,7 @@ impl<H: Host> Map<H> {
     pub(crate) fn lookup<R>(
         &self,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         manner: Manner,
         mut read: impl FnMut(&Candidate<'_>) -> Result<R>,
     ) -> Result<Option<(Found<'_>, R)>> {
@@ -365,7 +414,7 @@ impl<H: Host> Map<H> {
     fn lookup_once<'m, R>(
         &'m self,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         manner: Manner,
         read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
     ) -> Attempt<'m, R> {
@@ -416,7 +465,7 @@ impl<H: Host> Map<H> {
         slot: &'m AtomicU64,
         word: Slot,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         manner: Manner,
         read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
     ) -> Examined<'m, R> {
@@ -502,7 +551,7 @@ impl<H: Host> Map<H> {
         path: &Path<'m>,
         found: Found<'m>,
         manner: Manner,
-        key: &[u8],
+        key: Key<'_>,
         stripe: Stripe<'m>,
         read: &mut impl FnMut(&Candidate<'_>) -> Result<R>,
     ) -> Examined<'m, R> {

@@ -16,7 +16,6 @@
 //! +--------------------------------------------------------------------------------------------+
 //! ```
 //!
-//! Namespaces and tags are reserved: zero in this version.
 
 use crate::error::{Error, Result};
 
@@ -70,9 +69,9 @@ pub mod header {
     pub const PARTICIPANT_COUNT: u64 = STRIPE_COUNT + 8;
     /// log2 of the buckets of an index block.
     pub const BUCKET_SHIFT: u64 = PARTICIPANT_COUNT + 8;
-    /// Number of namespace rows (reserved).
+    /// Number of namespace rows.
     pub const NAMESPACE_COUNT: u64 = BUCKET_SHIFT + 8;
-    /// Number of tag words (reserved).
+    /// Number of tag words.
     pub const TAG_COUNT: u64 = NAMESPACE_COUNT + 8;
     /// Number of lease rows.
     pub const LEASE_COUNT: u64 = TAG_COUNT + 8;
@@ -105,7 +104,7 @@ pub mod control {
     use super::LINE_BYTES;
     /// Generation of the region: `clear` adds 1. Read by every get.
     pub const REGION_GENERATION: u64 = 0;
-    /// Generation of the default namespace.
+    /// Generation of the default namespace: its `clear` adds 1.
     pub const DEFAULT_GENERATION: u64 = REGION_GENERATION + 8;
     /// Hand-overs of pins at fork.
     pub const HANDOVER_COUNT: u64 = DEFAULT_GENERATION + 8;
@@ -115,8 +114,6 @@ pub mod control {
     pub const TICKET: u64 = LINE_BYTES;
     /// Tickets below this were opened before the last clear (hint).
     pub const CLEARED_TICKET: u64 = TICKET + 8;
-    /// Source of generations for namespaces and tags (reserved).
-    pub const GENERATION_SOURCE: u64 = CLEARED_TICKET + 8;
     /// Free segments (hint).
     pub const FREE_HINT: u64 = 2 * LINE_BYTES;
     /// Index of a half-reclaimed segment, plus 1 (hint).
@@ -133,6 +130,13 @@ pub mod control {
     pub const LEASE_TOKEN: u64 = EVENTS + 2 * LINE_BYTES;
     /// 1 once a lease row had a name (hint).
     pub const LEASES_USED: u64 = LEASE_TOKEN + 8;
+    /// Lock word (32 bits) of those who make namespaces.
+    pub const NAMESPACES_LOCK: u64 = LEASES_USED + 8;
+    /// How long the segment that an item was last evicted from had been in its queue, in
+    /// milliseconds (hint).
+    pub const EVICTED_AGE_MS: u64 = NAMESPACES_LOCK + 8;
+    /// Counters when they were last reset.
+    pub const STATS_BASE: u64 = LEASE_TOKEN + LINE_BYTES;
     /// Bytes of the control area.
     pub const BYTES: u64 = 1024;
 }
@@ -262,8 +266,31 @@ pub mod block {
     pub const COUNT_END: u64 = 1 << 62;
 }
 
-/// Bytes of a namespace row (reserved).
-pub const NAMESPACE_BYTES: u64 = 128;
+/// A row of the namespace table.
+pub mod namespace {
+    use super::LINE_BYTES;
+    /// Generation: `clear` adds 1.
+    pub const GENERATION: u64 = 0;
+    /// Bytes of the name; 0 = the row is free.
+    pub const NAME_BYTES: u64 = GENERATION + 8;
+    /// The name.
+    pub const NAME: u64 = LINE_BYTES;
+    /// Counters, see [`crate::NamespaceInfo`].
+    pub const COUNTERS: u64 = 2 * LINE_BYTES;
+    /// Counters of a row.
+    pub const COUNTER_COUNT: u64 = 6;
+    /// What they were when they were last reset.
+    pub const COUNTERS_BASE: u64 = COUNTERS + LINE_BYTES;
+    /// Bytes of a row.
+    pub const BYTES: u64 = 4 * LINE_BYTES;
+}
+
+/// Longest name of a namespace.
+pub const NAMESPACE_NAME_BYTES: usize = LINE_BYTES as usize;
+/// Longest tag.
+pub const TAG_BYTES_MAX: usize = 255;
+/// Most tags of one value.
+pub const TAG_COUNT_MAX: usize = 64;
 
 /// Deepest directory: the tag has no more hash bits to split by than it can spare.
 pub const DEPTH_MAX: u32 = 16;
@@ -293,9 +320,9 @@ pub struct Geometry {
     pub participant_count: u32,
     /// log2 of the buckets of an index block.
     pub bucket_shift: u32,
-    /// Rows reserved for namespaces.
+    /// Rows of the namespace table, the default namespace's included.
     pub namespace_count: u32,
-    /// Words reserved for tags.
+    /// Generation words of tags.
     pub tag_count: u32,
     /// Lease rows.
     pub lease_count: u32,
@@ -350,7 +377,7 @@ impl Geometry {
             bucket_shift,
             (
                 power_of_two(region_bytes >> 16, 16, 256),
-                power_of_two(region_bytes >> 12, 256, 8192),
+                power_of_two(region_bytes >> 13, 256, 65_536),
                 power_of_two(region_bytes / lease::REGION_BYTES_EACH, lease::COUNT_MIN, lease::COUNT_MAX),
             ),
             mode,
@@ -379,8 +406,8 @@ impl Geometry {
             && stripe_count <= 1024
             && (1..=4095).contains(&participant_count)
             && (1..=6).contains(&bucket_shift)
-            && namespace_count <= 1 << 16
-            && tag_count <= 1 << 20
+            && (1..1 << 16).contains(&namespace_count)
+            && (1..=1 << 19).contains(&tag_count)
             && lease_count <= 1 << 20;
         if !fits {
             return Err(Error::Corrupt { reason: "a number of the geometry is out of range" });
@@ -390,7 +417,7 @@ impl Geometry {
         let participants_offset = lanes_offset + lane::BYTES * u64::from(lane::COUNT);
         let stripes_offset = participants_offset + participant::BYTES * u64::from(participant_count);
         let namespaces_offset = stripes_offset + stripe::BYTES * u64::from(stripe_count);
-        let tags_offset = namespaces_offset + NAMESPACE_BYTES * u64::from(namespace_count);
+        let tags_offset = namespaces_offset + namespace::BYTES * u64::from(namespace_count);
         let leases_offset = tags_offset + 8 * u64::from(tag_count);
         let table_offset = (leases_offset + lease::BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
         // The table needs a row for each segment, the segments what is left.
@@ -544,7 +571,9 @@ impl Geometry {
 
 const _: () = {
     assert!(header::CHECKSUM + 8 <= header::DESTROYED);
-    assert!(control::LEASES_USED + 8 <= control::BYTES);
+    assert!(control::EVICTED_AGE_MS + 8 <= control::STATS_BASE);
+    assert!(control::STATS_BASE + 8 * participant::COUNTER_COUNT as u64 <= control::BYTES);
+    assert!(namespace::COUNTERS + 8 * namespace::COUNTER_COUNT <= namespace::BYTES);
     assert!(participant::BYTES == if cfg!(loom) { 1152 } else { 1408 });
     assert!(participant::WORKERS.is_multiple_of(LINE_BYTES));
     assert!(participant::WORKER_BYTES.is_multiple_of(LINE_BYTES));
@@ -571,7 +600,7 @@ mod tests {
             g.table_offset,
             g.segments_offset,
         ];
-        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 784_384, 849_920, 980_992, 1_048_576]);
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 817_152, 882_688, 1_013_760, 1_048_576]);
         assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 64, 512));
         assert_eq!(g.lease_count, 2048);
         assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));

@@ -29,7 +29,7 @@ use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::stats::Counter;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::types::NEVER;
+use crate::types::{Key, NEVER};
 use crate::validate::Report;
 
 /// Rows in which a name can be, from the one that its hash names.
@@ -177,13 +177,14 @@ pub(crate) enum Tried<'a> {
 }
 
 impl<H: Host> Map<H> {
-    /// The name that `bytes` are for `kind`.
+    /// The name that a key is for `kind`: another in each namespace.
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`: as for keys.
-    pub fn lease_name(&self, kind: Kind, bytes: &[u8]) -> Result<Name> {
-        self.check_key(bytes)?;
-        Ok(self.name_of(kind as u64, bytes))
+    pub fn lease_name<'k>(&self, kind: Kind, key: impl Into<Key<'k>>) -> Result<Name> {
+        let key = key.into();
+        self.check_key(key)?;
+        Ok(self.name_of(kind as u64, key))
     }
 
     /// The name of `key` among all that `name` limits: as many as there are keys.
@@ -194,7 +195,7 @@ impl<H: Host> Map<H> {
         match key.len() {
             0 => Ok(name),
             1..=KEY_BYTES_MAX => {
-                let inner = self.name_of(0, key);
+                let inner = self.name_of(0, key.into());
                 let mix = |outer: u64, inner: u64| outer.rotate_left(32).wrapping_mul(u64::MAX - 58) ^ inner;
                 Ok(Name { low: mix(name.low, inner.low).max(1), high: mix(name.high, inner.high) })
             }
@@ -202,9 +203,9 @@ impl<H: Host> Map<H> {
         }
     }
 
-    fn name_of(&self, kind: u64, bytes: &[u8]) -> Name {
-        let high = self.second_hasher.hash(bytes).0;
-        Name { low: self.hasher.hash(bytes).0.max(1), high: high.wrapping_add(kind) }
+    fn name_of(&self, kind: u64, key: Key<'_>) -> Name {
+        let high = self.second_hasher.key(key).0;
+        Name { low: self.hasher.key(key).0.max(1), high: high.wrapping_add(kind) }
     }
 
     pub(crate) fn lease_row(&self, index: u32) -> Row<'_> {

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` and
 //! `common` (how a key is found), `write`, `locate` and `fill` (how a value is published),
-//! `lane` and `segment` (where it lies), `census`, `reclaim`, `victim`, `ghost` and `share`
+//! `lane` and `segment` (where it lies), `mark` and `namespace` (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share`
 //! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
 //! by name), `validate` (the check of it
@@ -43,6 +43,8 @@ mod lease;
 mod limit;
 mod locate;
 mod map;
+mod mark;
+mod namespace;
 mod ops;
 mod pin;
 mod readable;
@@ -65,14 +67,20 @@ mod tests;
 
 pub use error::{Error, Result};
 pub use host::Host;
-pub use layout::{COPY_BYTES_MAX, FORMAT_VERSION, Geometry, KEY_BYTES_MAX, Mode, REGION_BYTES_MAX, REGION_BYTES_MIN};
+pub use layout::{
+    COPY_BYTES_MAX, FORMAT_VERSION, Geometry, KEY_BYTES_MAX, Mode, NAMESPACE_NAME_BYTES, REGION_BYTES_MAX,
+    REGION_BYTES_MIN, TAG_BYTES_MAX, TAG_COUNT_MAX,
+};
 pub use lease::{Kind, Lease, Name, Terms};
 pub use limit::{Hit, Limit};
 pub use lock::Owner;
 pub use map::{Map, PinnedValue, View};
+pub use namespace::NamespaceInfo;
 pub use region::Region;
 pub use repair::Repaired;
 pub use scan::Cursor;
 pub use stats::{Counter, Stats};
-pub use types::{Buffer, Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind};
+pub use types::{
+    Buffer, Cas, Destination, Key, Meta, NEVER, Namespace, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind,
+};
 pub use validate::Report;

@@ -14,7 +14,7 @@ use crate::map::Map;
 use crate::region;
 use crate::slot::{Slot, matches_of_pair, moved};
 use crate::sync::{Ordering, fence};
-use crate::types::{Meta, NEVER};
+use crate::types::{Key, Meta, NEVER, Namespace};
 
 /// Key length and the flags that only the general way knows, in one comparison.
 const HEAD_MASK: u64 = 0xffff | (!(EXPIRES | FORM_MASK) as u64) << 24;
@@ -29,7 +29,7 @@ enum Ordinary<'m> {
 impl<H: Host> Map<H> {
     /// Finds `key`, also what expired or was cleared. The caller holds the stripe's lock.
     #[inline(always)]
-    pub(crate) fn find_locked(&self, hash: Hash, key: &[u8]) -> Result<Option<Found<'_>>> {
+    pub(crate) fn find_locked(&self, hash: Hash, key: Key<'_>) -> Result<Option<Found<'_>>> {
         match self.find_ordinary(hash, key) {
             Ordinary::Found(found) => Ok(Some(found)),
             Ordinary::Absent => Ok(None),
@@ -38,7 +38,10 @@ impl<H: Host> Map<H> {
     }
 
     #[inline(always)]
-    fn find_ordinary(&self, hash: Hash, key: &[u8]) -> Ordinary<'_> {
+    fn find_ordinary(&self, hash: Hash, Key { namespace, bytes: key }: Key<'_>) -> Ordinary<'_> {
+        if namespace != Namespace::DEFAULT {
+            return Ordinary::Doubt;
+        }
         let Some(path) = self.path(hash) else { return Ordinary::Doubt };
         let tag = hash.tag();
         let [first, second] =
@@ -87,6 +90,8 @@ impl<H: Host> Map<H> {
             version: words[1].load(Ordering::Relaxed),
             expires_at_ms: if expires { words[2].load(Ordering::Relaxed) } else { NEVER },
             client_flags: 0,
+            namespace,
+            is_outdated: false,
         };
         // Acquire: the bytes were read before the re-check, as in `index::examine`.
         fence(Ordering::Acquire);

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::index::Manner;
 use crate::layout::{Geometry, KEY_BYTES_MAX, block, control, lane, participant as slot_at, stripe};
 use crate::lock::{self, Owner};
+use crate::namespace::Tallies;
 use crate::participant;
 use crate::pin::ReadPins;
 use crate::readable::Readable;
@@ -21,7 +22,7 @@ use crate::region::Region;
 use crate::segment::State;
 use crate::stats::{Counter, Stats};
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::types::{Destination, Meta};
+use crate::types::{Destination, Key, Meta, Namespace};
 
 /// Reads of a batch that are under way at once.
 const BATCH: usize = 32;
@@ -47,6 +48,7 @@ pub struct Map<H: Host> {
     pub(crate) hasher: Hasher,
     /// For names of leases, which are told apart by 128 bits.
     pub(crate) second_hasher: Hasher,
+    pub(crate) tallies: Tallies,
     pub(crate) readable: Readable,
     pub(crate) read_pins: ReadPins,
     /// Serializes the threads that share the last worker.
@@ -84,6 +86,7 @@ impl<H: Host> Map<H> {
             last_block: geometry.segments_end() - geometry.block_bytes(),
             value_bytes_common: value_bytes_common(geometry.chunk_bytes()),
             readable: Readable::new(&geometry),
+            tallies: Tallies::new(&geometry),
             read_pins: ReadPins::new(),
             shared_worker: Mutex::new(()),
             debts: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -132,11 +135,18 @@ impl<H: Host> Map<H> {
         }
     }
 
+    /// Counts for the region and for a namespace.
+    #[inline]
+    pub(crate) fn count_in(&self, namespace: Namespace, counter: Counter, count: u64) {
+        self.count(counter, count);
+        self.tally(namespace, counter, count);
+    }
+
     /// The hash of a key that may be stored.
     #[inline]
-    pub(crate) fn hash_key(&self, key: &[u8]) -> Result<Hash> {
+    pub(crate) fn hash_key(&self, key: Key<'_>) -> Result<Hash> {
         self.check_key(key)?;
-        Ok(self.hasher.hash(key))
+        Ok(self.hasher.key(key))
     }
 
     /// Copies the value of `key` into `destination`. `None` if the key is not there.
@@ -147,33 +157,43 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`, or what `destination` returns.
     #[inline]
-    pub fn get<D: Destination + ?Sized>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        self.get_hashed(self.hasher.hash(key), key, destination, Manner::Use)
+    pub fn get<'k, D: Destination + ?Sized>(
+        &self,
+        key: impl Into<Key<'k>>,
+        destination: &mut D,
+    ) -> Result<Option<Meta>> {
+        let key = key.into();
+        self.get_hashed(self.hasher.key(key), key, destination, Manner::Use)
     }
 
     /// As [`Map::get`], without counting as a use of the key.
     ///
     /// # Errors
     /// As [`Map::get`].
-    pub fn peek<D: Destination + ?Sized>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        self.get_hashed(self.hasher.hash(key), key, destination, Manner::Look)
+    pub fn peek<'k, D: Destination + ?Sized>(
+        &self,
+        key: impl Into<Key<'k>>,
+        destination: &mut D,
+    ) -> Result<Option<Meta>> {
+        let key = key.into();
+        self.get_hashed(self.hasher.key(key), key, destination, Manner::Look)
     }
 
     #[inline(always)]
     fn get_hashed<D: Destination + ?Sized>(
         &self,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
         match self.read_common(hash, key, |meta| buffer_of(destination, meta), manner == Manner::Use) {
             Some(Common::Hit(meta)) => {
-                self.count(Counter::Hits, 1);
+                self.count_in(key.namespace, Counter::Hits, 1);
                 Ok(Some(meta))
             }
             Some(Common::Miss) => {
-                self.count(Counter::Misses, 1);
+                self.count_in(key.namespace, Counter::Misses, 1);
                 Ok(None)
             }
             None => self.get_uncommon(key, destination, manner),
@@ -184,7 +204,7 @@ impl<H: Host> Map<H> {
     #[inline(never)]
     fn get_uncommon<D: Destination + ?Sized>(
         &self,
-        key: &[u8],
+        key: Key<'_>,
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
@@ -193,7 +213,7 @@ impl<H: Host> Map<H> {
             candidate.copy_value(destination.buffer(&candidate.meta)?);
             Ok(())
         })?;
-        self.count(if found.is_some() { Counter::Hits } else { Counter::Misses }, 1);
+        self.count_in(key.namespace, if found.is_some() { Counter::Hits } else { Counter::Misses }, 1);
         Ok(found.map(|(found, ())| found.meta))
     }
 
@@ -201,7 +221,8 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`.
-    pub fn meta(&self, key: &[u8]) -> Result<Option<Meta>> {
+    pub fn meta<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Meta>> {
+        let key = key.into();
         let hash = self.hash_key(key)?;
         Ok(self.find(hash, key, Manner::Look)?.map(|found| found.meta))
     }
@@ -211,8 +232,9 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`.
     #[inline]
-    pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        match self.read_common(self.hasher.hash(key), key, |_| Wanted::Nothing, false) {
+    pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
+        let key = key.into();
+        match self.read_common(self.hasher.key(key), key, |_| Wanted::Nothing, false) {
             Some(Common::Hit(_)) => Ok(true),
             Some(Common::Miss) => Ok(false),
             None => Ok(self.meta(key)?.is_some()),
@@ -225,7 +247,8 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`.
-    pub fn view(&self, key: &[u8]) -> Result<Option<View<'_, H>>> {
+    pub fn view<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<View<'_, H>>> {
+        let key = key.into();
         Ok(self.pin(key)?.map(|value| View { map: self, value }))
     }
 
@@ -234,13 +257,14 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`.
-    pub fn pin(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
+    pub fn pin<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<PinnedValue>> {
+        let key = key.into();
         let hash = self.hash_key(key)?;
         for _ in 0..PIN_TRIES_MAX {
             let Some((found, value_at)) =
                 self.lookup(hash, key, Manner::Look, |candidate| Ok(candidate.offset + candidate.shape.value_at))?
             else {
-                self.count(Counter::Misses, 1);
+                self.count_in(key.namespace, Counter::Misses, 1);
                 return Ok(None);
             };
             let pin = if self.is_condemned_full() { None } else { self.pin_segment(found.segment).ok() };
@@ -261,7 +285,7 @@ impl<H: Host> Map<H> {
             if !again.is_some_and(|again| again.word.item() == found.word.item() && again.meta == found.meta) {
                 continue;
             }
-            self.count(Counter::Hits, 1);
+            self.count_in(key.namespace, Counter::Hits, 1);
             return Ok(Some(PinnedValue {
                 bytes: self.region.address(value_at, found.meta.value_bytes as u64),
                 meta: found.meta,
@@ -290,9 +314,13 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`: nothing was visited then.
-    pub fn get_many(&self, keys: &[&[u8]], visit: &mut dyn FnMut(usize, &Meta, &[u8])) -> Result<usize> {
+    pub fn get_many<'k, K: Copy + Into<Key<'k>>>(
+        &self,
+        keys: &[K],
+        visit: &mut dyn FnMut(usize, &Meta, &[u8]),
+    ) -> Result<usize> {
         for key in keys {
-            self.check_key(key)?;
+            self.check_key((*key).into())?;
         }
         let mut hits = 0;
         let mut value = Vec::new();
@@ -300,14 +328,14 @@ impl<H: Host> Map<H> {
         for keys in keys.chunks(BATCH) {
             let mut wanted = [(Hash(0), [0; 2]); BATCH];
             for ((hash, lines), key) in wanted.iter_mut().zip(keys) {
-                *hash = self.hasher.hash(key);
+                *hash = self.hasher.key((*key).into());
                 *lines = self.prefetch_buckets(*hash);
             }
             for (hash, lines) in &wanted[..keys.len()] {
                 self.prefetch_items(*hash, *lines);
             }
             for (key, (hash, _)) in keys.iter().zip(wanted) {
-                if let Some(meta) = self.get_hashed(hash, key, &mut value, Manner::Use)? {
+                if let Some(meta) = self.get_hashed(hash, (*key).into(), &mut value, Manner::Use)? {
                     visit(at, &meta, &value);
                     hits += 1;
                 }
@@ -318,8 +346,8 @@ impl<H: Host> Map<H> {
     }
 
     #[inline]
-    pub(crate) fn check_key(&self, key: &[u8]) -> Result<()> {
-        match key.len() {
+    pub(crate) fn check_key(&self, key: Key<'_>) -> Result<()> {
+        match key.bytes.len() {
             0 => Err(Error::KeyEmpty),
             1..=KEY_BYTES_MAX => Ok(()),
             bytes => Err(Error::KeyTooLong { bytes: bytes as u64, bytes_max: KEY_BYTES_MAX as u64 }),
@@ -350,18 +378,17 @@ impl<H: Host> Map<H> {
             participants: participants as u64,
             participants_max: u64::from(self.geometry.participant_count),
             pins: participant::pin_count(&self.region, &self.geometry),
+            // Relaxed: a statistic.
+            evicted_age_ms: self.control_word(control::EVICTED_AGE_MS).load(Ordering::Relaxed),
             ..Stats::default()
         };
-        stats.add_counters(&participant::sum_counters(&self.region, &self.geometry));
+        stats.add_counters(&self.counters());
         stats
     }
 
     fn items_hint(&self) -> u64 {
-        // Relaxed: hints.
-        let generation = self
-            .control_word(control::REGION_GENERATION)
-            .load(Ordering::Relaxed)
-            .wrapping_add(self.control_word(control::DEFAULT_GENERATION).load(Ordering::Relaxed));
+        let generation = self.generation(Namespace::DEFAULT);
+        // Relaxed, all: hints.
         (0..self.geometry.stripe_count)
             .map(|index| self.stripe(index))
             .filter(|stripe| stripe.seen_default().load(Ordering::Relaxed) == generation)
@@ -390,6 +417,7 @@ impl<H: Host> Map<H> {
         }
         self.release_blocks_of(index, keep);
         self.release_leases_of(is_dead);
+        lock::release_for_the_dead(self.namespaces_lock(), is_dead, &self.host);
     }
 }
 

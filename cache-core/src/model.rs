@@ -12,10 +12,11 @@ use crate::error::Result;
 use crate::hash::Hash;
 use crate::host::Host;
 use crate::index::Manner;
-use crate::layout::{Geometry, Mode, control, lane, lease, participant as slot_at, stripe};
+use crate::layout::{Geometry, Mode, control, lane, lease, namespace, participant as slot_at, stripe};
 use crate::lease::{Name, Terms, Tried};
 use crate::lock::{self, Owner};
 use crate::map::Map;
+use crate::mark::TagMarks;
 use crate::participant::{self, Pins};
 use crate::region::Region;
 use crate::segment::{State, Use};
@@ -156,7 +157,7 @@ impl World {
     fn of(shape: Shape, processes: u32) -> World {
         let (shift, count) = (shape.segment_shift, shape.segment_count);
         let build = |bytes: u64| {
-            Geometry::build(bytes, shift, 1, processes, 1, (0, 0, shape.lease_count), Mode::Evict, 42)
+            Geometry::build(bytes, shift, 1, processes, 1, (2, 2, shape.lease_count), Mode::Evict, 42)
                 .expect("a geometry")
         };
         let fixed = build(1 << 16).table_offset;
@@ -182,13 +183,20 @@ impl World {
         }
         areas.push(area(geometry.stripe_offset(0), stripe::BYTES));
         areas.push(geometry.table_offset..geometry.segments_end());
+        // One namespace with a name, and the tags.
+        let row = geometry.namespaces_offset + namespace::BYTES;
+        areas.push(row..row + namespace::COUNTERS);
+        if !shape.is_whole {
+            areas.push(area(geometry.control_offset + control::EVICTED_AGE_MS, 8));
+        }
+        areas.push(geometry.tags_offset..geometry.tags_offset + 8 * u64::from(geometry.tag_count));
         let leases: Vec<u64> =
             (0..shape.lease_count).map(|index| geometry.leases_offset + lease::BYTES * u64::from(index)).collect();
         areas.extend(leases.iter().map(|row| row + lease::NAME..row + lease::BELL));
         areas.sort_unstable_by_key(|area| area.start);
         let locks: Vec<u64> = (0..lane::COUNT)
             .map(|index| geometry.lane_offset(index) + lane::LOCK)
-            .chain([geometry.stripe_offset(0) + stripe::LOCK])
+            .chain([geometry.stripe_offset(0) + stripe::LOCK, geometry.control_offset + control::NAMESPACES_LOCK])
             .chain(leases.iter().flat_map(|row| [row + lease::LOCK, row + lease::PLACE, row + lease::BELL]))
             .collect();
         let region = Region::for_model(&areas, &locks);
@@ -281,7 +289,7 @@ impl Process {
         Deadline::new(WAIT_NS)
     }
 
-    fn options() -> WriteOptions {
+    fn options() -> WriteOptions<'static> {
         WriteOptions { timeout_ns: WAIT_NS, ..WriteOptions::default() }
     }
 
@@ -330,12 +338,15 @@ impl Process {
             unsafe { value.set_len(candidate.meta.value_bytes) };
             Ok(value)
         };
-        self.map.lookup(self.hash(key), key, Manner::Use, read).expect("a read that ends").map(|(_, value)| value)
+        self.map
+            .lookup(self.hash(key), key.into(), Manner::Use, read)
+            .expect("a read that ends")
+            .map(|(_, value)| value)
     }
 
     /// Where `key` is.
     pub fn find(&self, key: &[u8]) -> Option<Linked> {
-        let found = self.map.find(self.hash(key), key, Manner::Dead).expect("a read that ends")?;
+        let found = self.map.find(self.hash(key), key.into(), Manner::Dead).expect("a read that ends")?;
         Some(Linked {
             counter: self.map.region.offset_of(found.bucket.counter()),
             slot: self.map.region.offset_of(found.slot),
@@ -350,15 +361,25 @@ impl Process {
     pub fn set_with(&self, key: &[u8], value: &[u8], between: impl FnOnce(&AtomicU64)) {
         let (worker, owner) = self.map.enter(&Self::deadline()).expect("a participant");
         let options = Self::options();
-        let head = self.map.check_item(key, value.len(), &options).expect("an item");
+        let head = self.map.check_item(key.into(), value.len(), &options).expect("an item");
         let hash = self.hash(key);
         let proposal = self
             .map
-            .propose(&worker, hash, self.map.path(hash), key, head, &[value], &options, &Self::deadline())
+            .propose(
+                &worker,
+                hash,
+                self.map.path(hash),
+                key.into(),
+                head,
+                &[value],
+                &options,
+                TagMarks::Now(&[]),
+                &Self::deadline(),
+            )
             .expect("room");
         between(worker.publish_pin);
         let put = |_: Option<&crate::index::Found<'_>>| Decision::Put(());
-        self.map.commit(&worker, owner, hash, key, Some(&proposal), &Self::deadline(), put).expect("a link");
+        self.map.commit(&worker, owner, hash, key.into(), Some(&proposal), &Self::deadline(), put).expect("a link");
     }
 
     /// Seals what is open in every lane.

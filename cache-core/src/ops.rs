@@ -10,9 +10,10 @@ use crate::host::Host;
 use crate::index::{Found, Manner};
 use crate::layout::{COPY_BYTES_MAX, control};
 use crate::map::Map;
+use crate::mark::{Mark, TagMarks};
 use crate::stats::Counter;
 use crate::sync::Ordering;
-use crate::types::{Cas, Destination, Meta, NEVER, TIMEOUT_NS_DEFAULT, WriteOptions, kind};
+use crate::types::{Cas, Destination, Key, Meta, NEVER, Namespace, TIMEOUT_NS_DEFAULT, WriteOptions, kind};
 use crate::write::Decision;
 
 /// Operations of a batch whose index lines are fetched at once.
@@ -29,13 +30,14 @@ impl<H: Host> Map<H> {
     /// `KeyEmpty`, `KeyTooLong`, `ValueTooLarge`, `ReadOnly`; `Busy` when the key's stripe
     /// stayed locked until `options.timeout_ns`; `Full` (no-evict) or `NoSpace`. What was
     /// stored before is unharmed by all of them.
-    pub fn set(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<u64> {
+    pub fn set<'k>(&self, key: impl Into<Key<'k>>, value: &[u8], options: &WriteOptions) -> Result<u64> {
+        let key = key.into();
         if self.is_past(options) {
             self.check_item(key, value.len(), options)?;
             self.delete(key, options.timeout_ns)?;
             return Ok(0);
         }
-        Ok(self.put(key, &[value], options, |_| Decision::Put(()))?.version)
+        Ok(self.put(key, &[value], options, TagMarks::Now(options.tags), |_| Decision::Put(()))?.version)
     }
 
     fn is_past(&self, options: &WriteOptions) -> bool {
@@ -46,21 +48,16 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`].
-    pub fn add(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
+    pub fn add<'k>(&self, key: impl Into<Key<'k>>, value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
+        let key = key.into();
         // A look first spares the copy when the key is there.
         if self.contains(key)? || self.is_past(options) {
             self.check_item(key, value.len(), options)?;
             return Ok(None);
         }
-        let done =
-            self.put(
-                key,
-                &[value],
-                options,
-                |there| {
-                    if there.is_some() { Decision::Leave(()) } else { Decision::Put(()) }
-                },
-            )?;
+        let done = self.put(key, &[value], options, TagMarks::Now(options.tags), |there| {
+            if there.is_some() { Decision::Leave(()) } else { Decision::Put(()) }
+        })?;
         Ok((done.version != 0).then_some(done.version))
     }
 
@@ -68,7 +65,8 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`].
-    pub fn replace(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
+    pub fn replace<'k>(&self, key: impl Into<Key<'k>>, value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
+        let key = key.into();
         self.check_item(key, value.len(), options)?;
         if !self.contains(key)? {
             return Ok(None);
@@ -76,15 +74,9 @@ impl<H: Host> Map<H> {
         if self.is_past(options) {
             return Ok(self.delete(key, options.timeout_ns)?.then_some(0));
         }
-        let done =
-            self.put(
-                key,
-                &[value],
-                options,
-                |there| {
-                    if there.is_some() { Decision::Put(()) } else { Decision::Leave(()) }
-                },
-            )?;
+        let done = self.put(key, &[value], options, TagMarks::Now(options.tags), |there| {
+            if there.is_some() { Decision::Put(()) } else { Decision::Leave(()) }
+        })?;
         Ok((done.version != 0).then_some(done.version))
     }
 
@@ -92,7 +84,8 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`].
-    pub fn cas(&self, key: &[u8], version: u64, value: &[u8], options: &WriteOptions) -> Result<Cas> {
+    pub fn cas<'k>(&self, key: impl Into<Key<'k>>, version: u64, value: &[u8], options: &WriteOptions) -> Result<Cas> {
+        let key = key.into();
         self.check_item(key, value.len(), options)?;
         let judge = |there: Option<&Found<'_>>| match there {
             None => Some(Cas::Missing),
@@ -107,7 +100,7 @@ impl<H: Host> Map<H> {
             })?;
             return Ok(said);
         }
-        let done = self.put(key, &[value], options, |there| match judge(there) {
+        let done = self.put(key, &[value], options, TagMarks::Now(options.tags), |there| match judge(there) {
             Some(said) => Decision::Leave(said),
             None => Decision::Put(Cas::Stored(0)),
         })?;
@@ -119,13 +112,14 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`], and what `destination` returns.
-    pub fn get_or_add<D: Destination + ?Sized>(
+    pub fn get_or_add<'k, D: Destination + ?Sized>(
         &self,
-        key: &[u8],
+        key: impl Into<Key<'k>>,
         value: &[u8],
         options: &WriteOptions,
         destination: &mut D,
     ) -> Result<Option<Meta>> {
+        let key = key.into();
         for _ in 0..RACES_MAX {
             if let Some(meta) = self.get(key, destination)? {
                 return Ok(Some(meta));
@@ -141,13 +135,14 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`, `ReadOnly`, `Busy`.
-    pub fn delete(&self, key: &[u8], timeout_ns: u64) -> Result<bool> {
+    pub fn delete<'k>(&self, key: impl Into<Key<'k>>, timeout_ns: u64) -> Result<bool> {
+        let key = key.into();
         let hash = self.hash_key(key)?;
         let removed = self.settle(hash, key, timeout_ns, |there| match there {
             Some(_) => Decision::Remove(true),
             None => Decision::Leave(false),
         })?;
-        self.count(Counter::Deletes, u64::from(removed));
+        self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
         Ok(removed)
     }
 
@@ -155,13 +150,14 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::delete`].
-    pub fn delete_version(&self, key: &[u8], version: u64, timeout_ns: u64) -> Result<bool> {
+    pub fn delete_version<'k>(&self, key: impl Into<Key<'k>>, version: u64, timeout_ns: u64) -> Result<bool> {
+        let key = key.into();
         let hash = self.hash_key(key)?;
         let removed = self.settle(hash, key, timeout_ns, |there| match there {
             Some(found) if found.meta.version == version => Decision::Remove(true),
             _ => Decision::Leave(false),
         })?;
-        self.count(Counter::Deletes, u64::from(removed));
+        self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
         Ok(removed)
     }
 
@@ -169,12 +165,13 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::delete`], and what `destination` returns (the key stays then).
-    pub fn take<D: Destination + ?Sized>(
+    pub fn take<'k, D: Destination + ?Sized>(
         &self,
-        key: &[u8],
+        key: impl Into<Key<'k>>,
         timeout_ns: u64,
         destination: &mut D,
     ) -> Result<Option<Meta>> {
+        let key = key.into();
         self.owner.ok_or(Error::ReadOnly)?;
         for _ in 0..RACES_MAX {
             let Some(meta) = self.get(key, destination)? else { return Ok(None) };
@@ -185,12 +182,14 @@ impl<H: Host> Map<H> {
         Err(Error::Busy { waited_ms: 0 })
     }
 
-    /// Removes some key, and copies it and its value: one step. `None` if there is none.
+    /// Removes some key of a namespace, and copies it and its value: one step. `None` if there
+    /// is none.
     ///
     /// # Errors
     /// As [`Map::take`].
     pub fn take_any<D: Destination + ?Sized>(
         &self,
+        namespace: Namespace,
         timeout_ns: u64,
         key: &mut Vec<u8>,
         destination: &mut D,
@@ -198,9 +197,13 @@ impl<H: Host> Map<H> {
         let mut cursor = crate::scan::Cursor::START;
         loop {
             let mut keys = Vec::new();
-            let next = self.scan(cursor, &mut |key, _| keys.push(key.to_vec()))?;
+            let next = self.scan(cursor, &mut |key, meta| {
+                if meta.namespace == namespace {
+                    keys.push(key.to_vec());
+                }
+            })?;
             for candidate in keys {
-                if let Some(meta) = self.take(&candidate, timeout_ns, destination)? {
+                if let Some(meta) = self.take(Key::new(namespace, &candidate), timeout_ns, destination)? {
                     *key = candidate;
                     return Ok(Some(meta));
                 }
@@ -220,11 +223,18 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`]; `NotInteger`, `Overflow` with nothing changed.
-    pub fn incr(&self, key: &[u8], delta: i64, initial: Option<i64>, options: &WriteOptions) -> Result<Option<i64>> {
+    pub fn incr<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        delta: i64,
+        initial: Option<i64>,
+        options: &WriteOptions,
+    ) -> Result<Option<i64>> {
+        let key = key.into();
         self.owner.ok_or(Error::ReadOnly)?;
-        let mut old = Vec::new();
+        let mut old = Old::default();
         for _ in 0..RACES_MAX {
-            let Some(meta) = self.peek_quietly(key, &mut old)? else {
+            let Some(meta) = self.read_old(key, &mut old)? else {
                 let Some(initial) = initial else { return Ok(None) };
                 let sum = initial.checked_add(delta).ok_or(Error::Overflow)?;
                 if self.is_past(options) {
@@ -236,14 +246,10 @@ impl<H: Host> Map<H> {
                 }
                 continue;
             };
-            let sum = integer(&meta, &old)?.checked_add(delta).ok_or(Error::Overflow)?;
-            let options = keeping(&meta, options);
-            let stored = if meta.kind == kind::INT {
-                self.cas(key, meta.version, &sum.to_le_bytes(), &options)?
-            } else {
-                self.cas(key, meta.version, sum.to_string().as_bytes(), &options)?
-            };
-            if let Cas::Stored(_) = stored {
+            let sum = integer(&meta, &old.value)?.checked_add(delta).ok_or(Error::Overflow)?;
+            let (number, text) = (sum.to_le_bytes(), sum.to_string());
+            let value = if meta.kind == kind::INT { &number[..] } else { text.as_bytes() };
+            if self.supersede(key, &old, &[value], &keeping(&meta, options))? {
                 return Ok(Some(sum));
             }
         }
@@ -256,17 +262,18 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`]; `NotAppendable` with nothing changed.
-    pub fn append(
+    pub fn append<'k>(
         &self,
-        key: &[u8],
+        key: impl Into<Key<'k>>,
         tail: &[u8],
         initial: Option<&[u8]>,
         options: &WriteOptions,
     ) -> Result<Option<usize>> {
+        let key = key.into();
         self.owner.ok_or(Error::ReadOnly)?;
-        let mut old = Vec::new();
+        let mut old = Old::default();
         for _ in 0..RACES_MAX {
-            let Some(meta) = self.peek_quietly(key, &mut old)? else {
+            let Some(meta) = self.read_old(key, &mut old)? else {
                 let Some(initial) = initial else { return Ok(None) };
                 let value = [initial, tail].concat();
                 let options = WriteOptions { kind: kind_appended(options.kind, tail)?, ..*options };
@@ -279,14 +286,10 @@ impl<H: Host> Map<H> {
             let mut options = keeping(&meta, options);
             options.kind = kind_appended(meta.kind, tail)?;
             if meta.kind == kind::INT {
-                old = integer(&meta, &old)?.to_string().into_bytes();
+                old.value = integer(&meta, &old.value)?.to_string().into_bytes();
             }
-            let done = self.put(key, &[&old, tail], &options, |there| match there {
-                Some(found) if found.meta.version == meta.version => Decision::Put(()),
-                _ => Decision::Leave(()),
-            })?;
-            if done.version != 0 {
-                return Ok(Some(old.len() + tail.len()));
+            if self.supersede(key, &old, &[&old.value, tail], &options)? {
+                return Ok(Some(old.value.len() + tail.len()));
             }
         }
         Err(Error::Busy { waited_ms: 0 })
@@ -297,67 +300,107 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`].
-    pub fn touch(&self, key: &[u8], expires_at_ms: u64, timeout_ns: u64) -> Result<bool> {
+    pub fn touch<'k>(&self, key: impl Into<Key<'k>>, expires_at_ms: u64, timeout_ns: u64) -> Result<bool> {
+        let key = key.into();
         self.owner.ok_or(Error::ReadOnly)?;
         let hash = self.hash_key(key)?;
         if expires_at_ms != NEVER && expires_at_ms <= self.now_ms() {
             return self.delete(key, timeout_ns);
         }
-        let mut value = Vec::new();
+        let mut old = Old::default();
         for _ in 0..RACES_MAX {
             let Some(meta) = self.meta(key)? else { return Ok(false) };
             if meta.value_bytes > COPY_BYTES_MAX && self.touch_in_place(hash, key, &meta, expires_at_ms, timeout_ns)? {
                 return Ok(true);
             }
-            let Some(meta) = self.peek_quietly(key, &mut value)? else { return Ok(false) };
+            let Some(meta) = self.read_old(key, &mut old)? else { return Ok(false) };
             let options = WriteOptions { expires_at_ms, timeout_ns, ..keeping(&meta, &WriteOptions::default()) };
-            let done = self.put(key, &[&value], &options, |there| match there {
-                Some(found) if found.meta.version == meta.version => Decision::Put(()),
-                _ => Decision::Leave(()),
-            })?;
-            if done.version != 0 {
+            if self.supersede(key, &old, &[&old.value], &options)? {
                 return Ok(true);
             }
         }
         Err(Error::Busy { waited_ms: 0 })
     }
 
-    /// Reads without counting a use, a hit or a miss.
-    fn peek_quietly(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Meta>> {
+    /// Reads what another version is to be made of. Does not count as a use, a hit or a miss.
+    fn read_old(&self, key: Key<'_>, old: &mut Old) -> Result<Option<Meta>> {
         let hash = self.hash_key(key)?;
         let found = self.lookup(hash, key, Manner::Look, |candidate| {
-            candidate.copy_value(value.buffer(&candidate.meta)?);
+            candidate.copy_value(old.value.buffer(&candidate.meta)?);
+            candidate.copy_tags(&mut old.tags);
             Ok(())
         })?;
-        Ok(found.map(|(found, ())| found.meta))
+        Ok(found.map(|(found, ())| {
+            old.version = found.meta.version;
+            found.meta
+        }))
     }
 
-    /// Makes every key of the region disappear, at one instant. Their space comes back
+    /// Stores `parts` if `old` is still there; true if it was. The tags stay, and what is evicted
+    /// by one of them meanwhile stays evicted.
+    fn supersede(&self, key: Key<'_>, old: &Old, parts: &[&[u8]], options: &WriteOptions) -> Result<bool> {
+        let done = self.put(key, parts, options, TagMarks::Kept(&old.tags), |there| match there {
+            Some(found) if found.meta.version == old.version => Decision::Put(()),
+            _ => Decision::Leave(()),
+        })?;
+        Ok(done.version != 0)
+    }
+
+    /// Makes every key of every namespace disappear, at one instant. Their space comes back
     /// with the reclaim of later writes.
     ///
     /// # Errors
     /// `ReadOnly`.
     pub fn clear(&self) -> Result<()> {
         self.owner.ok_or(Error::ReadOnly)?;
+        self.begin_generation(control::REGION_GENERATION);
+        Ok(())
+    }
+
+    /// Makes every key of one namespace disappear, at one instant; as [`Map::clear`].
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    pub fn clear_of(&self, namespace: Namespace) -> Result<()> {
+        self.owner.ok_or(Error::ReadOnly)?;
+        self.check_namespace(namespace)?;
+        if namespace != Namespace::DEFAULT {
+            let word = self.generation_word(namespace.number().into()).ok_or(Error::Internal)?;
+            // AcqRel: the one instant of the clear. Reads compare it after they loaded the slot.
+            word.fetch_add(1, Ordering::AcqRel);
+        } else if self.has_namespaces() {
+            // AcqRel: as above.
+            self.control_word(control::DEFAULT_GENERATION).fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.begin_generation(control::DEFAULT_GENERATION);
+        }
+        Ok(())
+    }
+
+    /// Begins a generation of all items that there are.
+    fn begin_generation(&self, word: u64) {
         let ticket = self.next_ticket();
         // AcqRel: the one instant of the clear. Reads compare it after they loaded the slot.
-        self.control_word(control::REGION_GENERATION).fetch_add(1, Ordering::AcqRel);
+        self.control_word(word).fetch_add(1, Ordering::AcqRel);
         // Relaxed: a hint for reclaim; after the instant, or a death in between would
         // make live segments look dead.
         self.control_word(control::CLEARED_TICKET).fetch_max(ticket, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Stores many values, each as by [`Map::set`]. `on_error` gets the position of each
     /// that failed. Returns how many were stored.
-    pub fn set_many(&self, items: &[(&[u8], &[u8], WriteOptions)], on_error: &mut dyn FnMut(usize, Error)) -> usize {
+    pub fn set_many<'k, K: Copy + Into<Key<'k>>>(
+        &self,
+        items: &[(K, &[u8], WriteOptions)],
+        on_error: &mut dyn FnMut(usize, Error),
+    ) -> usize {
         let mut stored = 0;
         for (chunk_at, chunk) in items.chunks(BATCH).enumerate() {
             for (key, ..) in chunk {
-                self.prefetch_buckets(self.hasher.hash(key));
+                self.prefetch_buckets(self.hasher.key((*key).into()));
             }
             for (at, (key, value, options)) in chunk.iter().enumerate() {
-                match self.set(key, value, options) {
+                match self.set(*key, value, options) {
                     Ok(_) => stored += 1,
                     Err(error) => on_error(chunk_at * BATCH + at, error),
                 }
@@ -370,14 +413,14 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::delete`], at the first key that fails; earlier ones are removed.
-    pub fn delete_many(&self, keys: &[&[u8]], timeout_ns: u64) -> Result<usize> {
+    pub fn delete_many<'k, K: Copy + Into<Key<'k>>>(&self, keys: &[K], timeout_ns: u64) -> Result<usize> {
         let mut removed = 0;
         for chunk in keys.chunks(BATCH) {
             for key in chunk {
-                self.prefetch_buckets(self.hasher.hash(key));
+                self.prefetch_buckets(self.hasher.key((*key).into()));
             }
             for key in chunk {
-                removed += usize::from(self.delete(key, timeout_ns)?);
+                removed += usize::from(self.delete(*key, timeout_ns)?);
             }
         }
         Ok(removed)
@@ -396,8 +439,16 @@ impl<H: Host> Map<H> {
     }
 }
 
+/// A version of a value that another is made of.
+#[derive(Default)]
+struct Old {
+    version: u64,
+    value: Vec<u8>,
+    tags: Vec<Mark>,
+}
+
 /// The options of a change that keeps what a value is and when it expires.
-fn keeping(meta: &Meta, options: &WriteOptions) -> WriteOptions {
+fn keeping<'a>(meta: &Meta, options: &WriteOptions<'a>) -> WriteOptions<'a> {
     WriteOptions {
         kind: meta.kind,
         key_form: meta.key_form,

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::map::Map;
 use crate::slot::Slot;
 use crate::sync::{Ordering, fence};
-use crate::types::Meta;
+use crate::types::{Meta, Namespace};
 
 /// Buckets that one call looks at.
 const BUCKETS_PER_CALL: u32 = 64;
@@ -55,7 +55,7 @@ impl Cursor {
 }
 
 impl<H: Host> Map<H> {
-    /// Visits some keys and returns where to go on, `None` at the end. `visit` may call
+    /// Visits some keys, of all namespaces, and returns where to go on, `None` at the end. `visit` may call
     /// the map. Does not count as a use of the keys.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl<H: Host> Map<H> {
                 }
                 if let Some(candidate) = self.candidate(word) {
                     let mut key = Vec::new();
-                    candidate.copy_key(&mut key);
+                    candidate.key(&mut key);
                     let meta = candidate.meta;
                     let is_dead = self.is_dead(&meta, stripe);
                     // Acquire: the bytes were read before the re-check of the slot.
@@ -136,24 +136,42 @@ impl<H: Host> Map<H> {
         Err(Error::Busy { waited_ms: 0 })
     }
 
-    /// Counts the keys by visiting all: exact when nobody writes. Costs a walk over the
-    /// index; `Stats::items` is the cheap estimate.
+    /// Counts the keys of all namespaces by visiting them: exact when nobody writes. Costs a
+    /// walk over the index; `Stats::items` is the cheap estimate.
     pub fn len(&self) -> u64 {
+        self.count_keys(|_| true)
+    }
+
+    /// Counts the keys of one namespace, by a walk over those of all.
+    pub fn len_of(&self, namespace: Namespace) -> u64 {
+        self.count_keys(|meta| meta.namespace == namespace)
+    }
+
+    fn count_keys(&self, counts: impl Fn(&Meta) -> bool) -> u64 {
         let mut count = 0;
         let mut cursor = Cursor::START;
-        while let Ok(Some(next)) = self.scan(cursor, &mut |_, _| count += 1) {
+        while let Ok(Some(next)) = self.scan(cursor, &mut |_, meta| count += u64::from(counts(meta))) {
             cursor = next;
         }
         count
     }
 
-    /// True if no key is there.
+    /// True if no key is there, of any namespace.
     pub fn is_empty(&self) -> bool {
+        !self.has_key(|_| true)
+    }
+
+    /// True if this namespace has no key.
+    pub fn is_empty_of(&self, namespace: Namespace) -> bool {
+        !self.has_key(|meta| meta.namespace == namespace)
+    }
+
+    fn has_key(&self, counts: impl Fn(&Meta) -> bool) -> bool {
         let mut cursor = Cursor::START;
         let mut found = false;
-        while !found && let Ok(Some(next)) = self.scan(cursor, &mut |_, _| found = true) {
+        while !found && let Ok(Some(next)) = self.scan(cursor, &mut |_, meta| found |= counts(meta)) {
             cursor = next;
         }
-        !found
+        found
     }
 }

@@ -251,6 +251,15 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Tickets that can be drawn in a millisecond without running ahead of the clock, as a power
+/// of two.
+const TICKET_MS_SHIFT: u32 = 10;
+
+/// When a ticket was drawn, on the region's clock; later if more were drawn than there is time.
+fn ticket_ms(ticket: u64) -> u64 {
+    ticket >> TICKET_MS_SHIFT
+}
+
 /// Segments that only relocation may take, so that reclaim always has where to copy.
 pub(crate) const RESERVE_COUNT: u32 = 2;
 /// Most of the region that the index may take, in percent. Items of a few bytes need
@@ -274,9 +283,22 @@ impl<H: Host> Map<H> {
         Row::new(&self.region, &self.geometry, index)
     }
 
+    /// A ticket greater than all before, from which [`ticket_ms`] tells when it was drawn.
     pub(crate) fn next_ticket(&self) -> u64 {
-        // Relaxed: an order of preference; uniqueness is all that is asked.
-        self.region.word(self.geometry.control_offset + control::TICKET).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        let word = self.region.word(self.geometry.control_offset + control::TICKET);
+        // Relaxed, both: an order of preference; uniqueness is all that is asked.
+        word.fetch_max(self.host.now_ms().min(TICKET_MASK >> TICKET_MS_SHIFT) << TICKET_MS_SHIFT, Ordering::Relaxed);
+        word.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Notes that an unexpired item of this segment is dropped to make room.
+    pub(crate) fn note_evicted_age(&self, row: Row<'_>) {
+        let age_ms = self.host.now_ms().saturating_sub(ticket_ms(row.ticket()));
+        let word = self.control_word(control::EVICTED_AGE_MS);
+        // Relaxed, both: a statistic. The items of a segment go within a few milliseconds.
+        if word.load(Ordering::Relaxed) != age_ms {
+            word.store(age_ms, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn free_hint(&self) -> &AtomicU64 {

@@ -49,6 +49,9 @@ macro_rules! counters {
             pub participants_max: u64,
             /// Pins held.
             pub pins: u64,
+            /// Milliseconds that the segment from which an item was last evicted had been in its
+            /// queue: about how long a value that nobody reads stays.
+            pub evicted_age_ms: u64,
         }
 
         impl Stats {
@@ -76,6 +79,7 @@ macro_rules! counters {
                     ("participants", self.participants),
                     ("participants_max", self.participants_max),
                     ("pins", self.pins),
+                    ("evicted_age_ms", self.evicted_age_ms),
                 ]);
                 fields
             }

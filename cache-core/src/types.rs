@@ -1,7 +1,7 @@
 //! The words callers and the map exchange: what is known of a value, how to write
 //! one, and where to copy one.
 //!
-//! Owns: [`Meta`], [`WriteOptions`], [`Destination`] and the registry of value kinds.
+//! Owns: [`Key`], [`Meta`], [`WriteOptions`], [`Destination`] and the registry of value kinds.
 
 use std::mem::MaybeUninit;
 
@@ -68,6 +68,56 @@ pub mod key_form {
     pub const TUPLE: u8 = 3;
 }
 
+/// The number of a namespace: a row of the region's table, see [`crate::Map::namespace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Namespace(pub(crate) u16);
+
+impl Namespace {
+    /// Where keys are that name no namespace.
+    pub const DEFAULT: Namespace = Namespace(0);
+
+    /// A namespace that no region has: nothing is found in it, and nothing can be stored.
+    pub const NOWHERE: Namespace = Namespace(u16::MAX);
+
+    /// The namespace of that number, which is one only if the region gave it to a name.
+    #[inline]
+    pub fn from_number(number: u16) -> Namespace {
+        Namespace(number)
+    }
+
+    /// The number of its row.
+    #[inline]
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// What a value is stored under: bytes, and the namespace that they are a key of.
+///
+/// Bytes alone are a key of the default namespace, so `map.get(b"key", ...)` works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key<'a> {
+    /// The namespace; the same bytes in another are another key.
+    pub namespace: Namespace,
+    /// 1 to [`crate::KEY_BYTES_MAX`] bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    /// The key `bytes` of `namespace`.
+    #[inline(always)]
+    pub fn new(namespace: Namespace, bytes: &'a [u8]) -> Key<'a> {
+        Key { namespace, bytes }
+    }
+}
+
+impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Key<'a> {
+    #[inline(always)]
+    fn from(bytes: &'a B) -> Key<'a> {
+        Key { namespace: Namespace::DEFAULT, bytes: bytes.as_ref() }
+    }
+}
+
 /// What is known of a value without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
@@ -83,11 +133,15 @@ pub struct Meta {
     pub expires_at_ms: u64,
     /// 32 bits that belong to the client (memcached's flags); 0 if never set.
     pub client_flags: u32,
+    /// The namespace of its key.
+    pub namespace: Namespace,
+    /// Its namespace was cleared or one of its tags evicted, as its marks say.
+    pub(crate) is_outdated: bool,
 }
 
 /// How a write goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WriteOptions {
+pub struct WriteOptions<'a> {
     /// What the bytes mean, see [`kind`].
     pub kind: u8,
     /// What the key was, see [`key_form`].
@@ -96,6 +150,9 @@ pub struct WriteOptions {
     pub expires_at_ms: u64,
     /// 32 bits that belong to the client; 0 costs no space.
     pub client_flags: u32,
+    /// Names of tags, each 1 to 255 bytes and 64 at most: the value goes when one of them is
+    /// evicted, see [`crate::Map::evict_tag`].
+    pub tags: &'a [&'a [u8]],
     /// Longest wait for another writer in nanoseconds; 0 = try once.
     pub timeout_ns: u64,
 }
@@ -103,13 +160,14 @@ pub struct WriteOptions {
 /// One second: the wait of a writer that was not told otherwise.
 pub const TIMEOUT_NS_DEFAULT: u64 = 1_000_000_000;
 
-impl Default for WriteOptions {
+impl Default for WriteOptions<'_> {
     fn default() -> Self {
         WriteOptions {
             kind: kind::BYTES,
             key_form: key_form::TEXT,
             expires_at_ms: NEVER,
             client_flags: 0,
+            tags: &[],
             timeout_ns: TIMEOUT_NS_DEFAULT,
         }
     }

@@ -13,6 +13,7 @@ use crate::map::Map;
 use crate::segment::{State, Use};
 use crate::slot::{Bucket, Link, Slot, moved};
 use crate::sync::Ordering;
+use crate::types::Namespace;
 
 /// Contradictions that are spelled out; the others are only counted.
 const PROBLEMS_MAX: usize = 100;
@@ -170,7 +171,7 @@ impl<H: Host> Map<H> {
         (at, depth): (u64, u32),
         from: u64,
         number: u64,
-        keys: &mut HashSet<Vec<u8>>,
+        keys: &mut HashSet<(Namespace, Vec<u8>)>,
         report: &mut Report,
     ) {
         let width = 1u64 << (TAG_BITS - depth);
@@ -211,7 +212,7 @@ impl<H: Host> Map<H> {
         depth: u32,
         tag: u64,
         number: u64,
-        keys: &mut HashSet<Vec<u8>>,
+        keys: &mut HashSet<(Namespace, Vec<u8>)>,
         report: &mut Report,
     ) -> Option<String> {
         if prefix(word.tag(), depth) != prefix(tag, depth) {
@@ -235,8 +236,7 @@ impl<H: Host> Map<H> {
             return Some(format!("a slot names an item at {} beyond what was written", word.offset()));
         }
         let mut key = Vec::new();
-        candidate.copy_key(&mut key);
-        let hash: Hash = self.hasher.hash(&key);
+        let hash: Hash = self.hasher.key(candidate.key(&mut key));
         if hash.stripe(self.geometry.stripe_count) != stripe_index
             || hash.tag() != word.tag()
             || !hash.buckets(self.geometry.bucket_shift).contains(&number)
@@ -258,7 +258,8 @@ impl<H: Host> Map<H> {
             report.items += 1;
             report.live_bytes += candidate.shape.bytes;
         }
-        (!keys.insert(key)).then(|| format!("the key of the item at {} is there twice", word.offset()))
+        (!keys.insert((candidate.meta.namespace, key)))
+            .then(|| format!("the key of the item at {} is there twice", word.offset()))
     }
 
     fn validate_segments(&self, report: &mut Report) {

@@ -226,6 +226,7 @@ impl<H: Host> Victim<'_, H> {
                 stripe.items().fetch_sub(1, Ordering::Relaxed);
                 row.sub_live(bytes);
                 worker.count(counter, 1);
+                map.tally(meta.namespace, counter, 1);
             }
             unlinked
         };
@@ -251,6 +252,7 @@ impl<H: Host> Victim<'_, H> {
             }
         }
         map.remember(hash, slot.queue());
+        map.note_evicted_age(row);
         unlink(Counter::Evictions);
         true
     }
@@ -330,12 +332,15 @@ impl<H: Host> Victim<'_, H> {
                 }
                 // Replaced in the meantime: the run is dead.
             } else if !is_dead {
+                map.note_evicted_age(map.row(self.index));
                 map.remember(hash, slot.queue());
             }
             if !stays && map.change_place(hash, offset, Some(Slot(0))).is_some() {
                 // Relaxed: a hint.
                 stripe.items().fetch_sub(1, Ordering::Relaxed);
-                worker.count(if is_dead { Counter::Expirations } else { Counter::Evictions }, 1);
+                let counter = if is_dead { Counter::Expirations } else { Counter::Evictions };
+                worker.count(counter, 1);
+                map.tally(meta.namespace, counter, 1);
             }
         }
         if self.finish() { Progress::Freed } else { Progress::Worked }

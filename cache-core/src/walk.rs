@@ -13,7 +13,7 @@ use crate::map::Map;
 use crate::region;
 use crate::slot::{Queue, Slot, matches_of_pair, moved};
 use crate::sync::Ordering;
-use crate::types::{Meta, NEVER};
+use crate::types::{Key, Meta};
 
 /// Longest key that is hashed without being copied to the heap.
 const KEY_BYTES_SHORT: usize = 64;
@@ -59,8 +59,7 @@ impl<H: Host> Map<H> {
     /// Hash and meta of the item at `offset`; its key in `key`.
     pub(crate) fn read_identity(&self, offset: u64, key: &mut Vec<u8>) -> Option<(Hash, Meta)> {
         let candidate = self.candidate(Slot::new(0, Queue::Small, 0, offset))?;
-        candidate.copy_key(key);
-        Some((self.hasher.hash(key), candidate.meta))
+        Some((self.hasher.key(candidate.key(key)), candidate.meta))
     }
 
     /// As [`Map::read_identity`], for an item whose header was read by a walk of a segment
@@ -75,22 +74,14 @@ impl<H: Host> Map<H> {
             return None;
         }
         let words = self.region.slice(offset, shape.bytes as usize / 8);
-        // Relaxed, all: below a write offset that was loaded with Acquire.
-        let word_at = |at: u64| words[at as usize / 8].load(Ordering::Relaxed);
+        // Below a write offset that was loaded with Acquire.
+        let meta = self.meta_of(words, head, &shape)?;
         let mut key = [MaybeUninit::uninit(); KEY_BYTES_SHORT];
         let key = &mut key[..usize::from(head.key_bytes)];
         region::copy_out(&words[shape.key_at as usize / 8..], 0, key);
         // SAFETY: R7. `copy_out` initialized all of `key`.
-        let hash = self.hasher.hash(unsafe { key.assume_init_ref() });
-        let meta = Meta {
-            value_bytes: head.value_bytes as usize,
-            kind: head.kind,
-            key_form: head.key_form(),
-            version: word_at(8),
-            expires_at_ms: shape.expires_at.map_or(NEVER, word_at),
-            client_flags: shape.client_at.map_or(0, |at| word_at(at) as u32),
-        };
-        Some((hash, meta))
+        let key = Key::new(meta.namespace, unsafe { key.assume_init_ref() });
+        Some((self.hasher.key(key), meta))
     }
 
     /// The slot that names `offset` now.

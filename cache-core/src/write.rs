@@ -12,18 +12,19 @@ use crate::fill;
 use crate::hash::Hash;
 use crate::host::Host;
 use crate::index::{Found, Manner, Path, Stripe};
-use crate::item::Head;
+use crate::item::{Head, extra_bytes};
 use crate::lane::{Place, Request};
 use crate::layout::{KEY_BYTES_MAX, block, control, stripe};
 use crate::lock::{self, Held, Owner};
 use crate::map::Map;
+use crate::mark::TagMarks;
 use crate::participant::Worker;
 use crate::segment::Purpose;
 use crate::slot::{Bucket, Queue, Slot, matches_of_pair};
 use crate::split::{Grown, Growth};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::types::{Meta, NEVER, WriteOptions, key_form, kind};
+use crate::types::{Key, Meta, Namespace, WriteOptions, key_form, kind};
 
 /// Turns that one write takes at most: each but the last found the index grown, or another
 /// writer at work in its bucket.
@@ -31,10 +32,13 @@ const TURNS_MAX: u32 = 10_000;
 
 /// A value in reserved space, complete but for its version, protected by the worker's
 /// publish pin.
-pub(crate) struct Proposal {
+pub(crate) struct Proposal<'a> {
     place: Place,
     bytes: u64,
     queue: Queue,
+    /// Where its namespace's mark goes, and which tags' marks it gets.
+    namespace: Option<(u64, Namespace)>,
+    tags: TagMarks<'a>,
 }
 
 /// What a write does once it sees, under the lock, what is there.
@@ -67,8 +71,14 @@ struct Vacancy<'m> {
     slot: &'m AtomicU64,
     /// Empty, or an item that is dead or must go.
     word: Slot,
-    /// Segment and bytes of what must go.
-    leaves: Option<(u32, u64, Counter)>,
+    /// Segment and bytes of what must go, and how and of which namespace that is counted.
+    leaves: Option<(u32, u64, Counter, Namespace)>,
+}
+
+impl Proposal<'_> {
+    fn has_marks(&self) -> bool {
+        self.namespace.is_some() || self.tags.len() > 0
+    }
 }
 
 impl<H: Host> Map<H> {
@@ -81,37 +91,48 @@ impl<H: Host> Map<H> {
     }
 
     /// Checks that `key` and `value_bytes` make an item that this region can hold.
-    pub(crate) fn check_item(&self, key: &[u8], value_bytes: usize, options: &WriteOptions) -> Result<Head> {
+    pub(crate) fn check_item(&self, key: Key<'_>, value_bytes: usize, options: &WriteOptions) -> Result<Head> {
+        self.check_item_with(key, value_bytes, options, TagMarks::Now(options.tags))
+    }
+
+    fn check_item_with(
+        &self,
+        key: Key<'_>,
+        value_bytes: usize,
+        options: &WriteOptions,
+        tags: TagMarks<'_>,
+    ) -> Result<Head> {
         self.check_key(key)?;
+        self.check_namespace(key.namespace)?;
+        self.check_tags(tags)?;
         if options.kind == kind::FILLER {
             return Err(Error::InvalidArgument { reason: "this kind of value is reserved" });
         }
         if options.key_form > key_form::TUPLE {
             return Err(Error::InvalidArgument { reason: "this form of key does not exist" });
         }
-        // Header, optional words and padding take less than this beside key and value.
-        let fixed = 128 + key.len() as u64;
+        let fixed = extra_bytes(tags.len()) + key.bytes.len() as u64;
         let bytes_max = self.geometry.item_bytes_max().saturating_sub(fixed);
         if value_bytes as u64 > bytes_max {
             return Err(Error::ValueTooLarge { bytes: value_bytes as u64, bytes_max });
         }
-        let expires = options.expires_at_ms != NEVER;
-        Ok(Head::for_value(key, value_bytes, (options.kind, options.key_form), expires, options.client_flags != 0))
+        Ok(Head::for_value(key, value_bytes, options, tags.len()))
     }
 
     /// Reserves space and writes the item into it. Nobody can see it yet.
     #[expect(clippy::too_many_arguments, reason = "the parts of one write, used once")]
-    pub(crate) fn propose(
+    pub(crate) fn propose<'a>(
         &self,
         worker: &Worker<'_>,
         hash: Hash,
         path: Option<Path<'_>>,
-        key: &[u8],
+        key: Key<'_>,
         head: Head,
         parts: &[&[u8]],
         options: &WriteOptions,
+        tags: TagMarks<'a>,
         deadline: &Deadline,
-    ) -> Result<Proposal> {
+    ) -> Result<Proposal<'a>> {
         let Some(shape) = head.shape() else { return Err(Error::Internal) };
         let queue = self.queue_for(worker, hash, path, shape.bytes);
         let request = Request { head, bytes: shape.bytes, queue, purpose: Purpose::Data };
@@ -127,6 +148,11 @@ impl<H: Host> Map<H> {
         if let Some(at) = shape.client_at {
             words[at as usize / 8].store(u64::from(options.client_flags), Ordering::Relaxed);
         }
+        if tags.len() > 0 {
+            let value_bytes = parts.iter().map(|part| part.len()).sum();
+            self.write_tags(words, key.namespace, tags, value_bytes);
+        }
+        let Key { namespace, bytes: key } = key;
         let key_at = shape.key_at as usize / 8;
         if shape.value_at == shape.key_at + key.len() as u64 {
             match parts {
@@ -141,7 +167,8 @@ impl<H: Host> Map<H> {
         let row = self.row(place.segment);
         row.note_expiry(options.expires_at_ms);
         row.add_live(shape.bytes);
-        Ok(Proposal { place, bytes: shape.bytes, queue })
+        let namespace = shape.namespace_at.map(|at| (at, namespace));
+        Ok(Proposal { place, bytes: shape.bytes, queue, namespace, tags })
     }
 
     /// The queue a new value goes to: that of the value it replaces; main if its key was
@@ -198,7 +225,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Takes back a proposal that was not published.
-    pub(crate) fn withdraw(&self, worker: &Worker<'_>, proposal: &Proposal) {
+    pub(crate) fn withdraw(&self, worker: &Worker<'_>, proposal: &Proposal<'_>) {
         self.row(proposal.place.segment).sub_live(proposal.bytes);
         // Release: nothing of ours is linked into the segment. Pairs with `pinned_by`.
         worker.publish_pin.store(0, Ordering::Release);
@@ -230,8 +257,8 @@ impl<H: Host> Map<H> {
         worker: &Worker<'_>,
         owner: Owner,
         hash: Hash,
-        key: &[u8],
-        proposal: Option<&Proposal>,
+        key: Key<'_>,
+        proposal: Option<&Proposal<'_>>,
         deadline: &Deadline,
         mut decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Done<T>> {
@@ -291,16 +318,20 @@ impl<H: Host> Map<H> {
         worker: &Worker<'_>,
         owner: Owner,
         hash: Hash,
-        key: &[u8],
-        proposal: Option<&Proposal>,
+        key: Key<'_>,
+        proposal: Option<&Proposal<'_>>,
         growth: &mut Option<Box<Growth<'m, H>>>,
         decide: &mut impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Turn<T>> {
         let stripe = self.stripe(hash.stripe(self.geometry.stripe_count));
         self.catch_up(stripe);
         for _ in 0..TURNS_MAX {
+            // Before anything is judged: see `mark`. [loom: evict]
+            if let Some(proposal) = proposal.filter(|proposal| proposal.has_marks()) {
+                self.write_marks(self.words_of(proposal), proposal.namespace, proposal.tags);
+            }
             let there = self.find_locked(hash, key)?;
-            let is_dead = there.as_ref().is_some_and(|found| self.is_dead(&found.meta, stripe));
+            let is_dead = there.as_ref().is_some_and(|found| self.is_dead_locked(&found.meta, stripe));
             let (said, puts) = match decide(there.as_ref().filter(|_| !is_dead)) {
                 Decision::Leave(said) => return Ok(Turn::Done(Done { said, version: 0 })),
                 Decision::Remove(said) => (said, None),
@@ -327,6 +358,7 @@ impl<H: Host> Map<H> {
                 }
                 self.row(found.segment).sub_live(found.bytes);
                 worker.count(Counter::Expirations, u64::from(is_dead));
+                self.tally(key.namespace, Counter::Expirations, u64::from(is_dead));
                 return Ok(Turn::Done(Done { said, version }));
             }
             let is_refused = growth.as_ref().is_some_and(|growth| growth.is_refused);
@@ -338,9 +370,10 @@ impl<H: Host> Map<H> {
                 continue;
             }
             match vacancy.leaves {
-                Some((segment, bytes, counter)) => {
+                Some((segment, bytes, counter, namespace)) => {
                     self.row(segment).sub_live(bytes);
                     worker.count(counter, 1);
+                    self.tally(namespace, counter, 1);
                 }
                 // Relaxed: a hint.
                 None => drop(stripe.items().fetch_add(1, Ordering::Relaxed)),
@@ -351,7 +384,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Gives the proposal the next version of its stripe. The caller holds the lock.
-    fn stamp(&self, stripe: Stripe<'_>, proposal: &Proposal) -> u64 {
+    fn stamp(&self, stripe: Stripe<'_>, proposal: &Proposal<'_>) -> u64 {
         // Relaxed: under the lock. Counted first, used second: a version that a dead
         // writer may have stamped is never given again.
         let version = stripe.version().load(Ordering::Relaxed).wrapping_add(1);
@@ -359,6 +392,10 @@ impl<H: Host> Map<H> {
         // Relaxed: published by the CAS of the slot.
         self.region.word(proposal.place.offset + 8).store(version, Ordering::Relaxed);
         version
+    }
+
+    fn words_of(&self, proposal: &Proposal<'_>) -> &[AtomicU64] {
+        self.region.slice(proposal.place.offset, proposal.bytes as usize / 8)
     }
 
     fn account_gone(&self, stripe: Stripe<'_>, segment: u32, bytes: u64) {
@@ -422,7 +459,7 @@ impl<H: Host> Map<H> {
                     continue;
                 }
                 let Some(candidate) = self.candidate(word) else { continue };
-                let is_dead = self.is_dead(&candidate.meta, stripe);
+                let is_dead = self.is_dead_locked(&candidate.meta, stripe);
                 fence(Ordering::Acquire);
                 // Acquire, slot then counter: what was read was this item's.
                 let is_true = slot.load(Ordering::Acquire) == word.0
@@ -430,7 +467,8 @@ impl<H: Host> Map<H> {
                 if !is_true {
                     continue;
                 }
-                let leaves = |counter| Some((candidate.segment, candidate.shape.bytes, counter));
+                let leaves =
+                    |counter| Some((candidate.segment, candidate.shape.bytes, counter, candidate.meta.namespace));
                 if is_dead {
                     let leaves = leaves(Counter::Expirations);
                     return Some(Vacancy { bucket: met.bucket, slot, word, leaves });
@@ -461,25 +499,27 @@ impl<H: Host> Map<H> {
     /// `decide` is as for `commit`.
     pub(crate) fn put<T>(
         &self,
-        key: &[u8],
+        key: Key<'_>,
         parts: &[&[u8]],
         options: &WriteOptions,
+        tags: TagMarks<'_>,
         decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<Done<T>> {
         let value_bytes = parts.iter().map(|part| part.len()).sum();
-        let head = self.check_item(key, value_bytes, options)?;
+        let head = self.check_item_with(key, value_bytes, options, tags)?;
         let deadline = Deadline::new(options.timeout_ns);
-        let hash = self.hasher.hash(key);
+        let hash = self.hasher.key(key);
         // On its way while the item is reserved and written.
         let path = self.prefetch_write(hash);
         let (worker, owner) = self.enter(&deadline)?;
-        let proposal = self.propose(&worker, hash, path, key, head, parts, options, &deadline)?;
+        let proposal = self.propose(&worker, hash, path, key, head, parts, options, tags, &deadline)?;
         let done = self.commit(&worker, owner, hash, key, Some(&proposal), &deadline, decide);
         match &done {
             Ok(done) if done.version != 0 => {
                 // Release: the link is made. Pairs with `pinned_by`.
                 worker.publish_pin.store(0, Ordering::Release);
                 worker.count(Counter::Sets, 1);
+                self.tally(key.namespace, Counter::Sets, 1);
                 worker.count(Counter::SetBytes, proposal.bytes);
             }
             _ => self.withdraw(&worker, &proposal),
@@ -492,7 +532,7 @@ impl<H: Host> Map<H> {
     pub(crate) fn settle<T>(
         &self,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         timeout_ns: u64,
         decide: impl FnMut(Option<&Found<'_>>) -> Decision<T>,
     ) -> Result<T> {
@@ -506,7 +546,7 @@ impl<H: Host> Map<H> {
     pub(crate) fn touch_in_place(
         &self,
         hash: Hash,
-        key: &[u8],
+        key: Key<'_>,
         meta: &Meta,
         expires_at_ms: u64,
         timeout_ns: u64,
@@ -546,7 +586,7 @@ impl<H: Host> Map<H> {
 
     /// Longest key and value together that the region's largest item leaves room for.
     pub fn value_bytes_max(&self) -> u64 {
-        self.geometry.item_bytes_max().saturating_sub(128 + KEY_BYTES_MAX as u64)
+        self.geometry.item_bytes_max().saturating_sub(extra_bytes(0) + KEY_BYTES_MAX as u64)
     }
 }
 

@@ -243,6 +243,21 @@
 #define CSHM_INVALID_CONFIG 42
 
 /*
+ The name of a namespace has 1 to 64 bytes, that of a tag 1 to 255.
+ */
+#define CSHM_LABEL_LENGTH 42
+
+/*
+ The region has no room for another namespace.
+ */
+#define CSHM_NAMESPACES_FULL 43
+
+/*
+ A value has at most 64 tags.
+ */
+#define CSHM_TOO_MANY_TAGS 44
+
+/*
  Attach only: CSHM_MISSING if there is no region.
  */
 #define CSHM_OPEN_EXISTING 1

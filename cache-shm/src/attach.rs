@@ -187,6 +187,7 @@ impl Drop for Attachment {
         }
         let os = self.map.host();
         if let Some(index) = os.index {
+            self.map.settle_namespaces();
             self.map.clean_slot(index, None);
             participant::end(&os.region(), &os.geometry, index);
         }

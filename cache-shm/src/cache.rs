@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{
-    Cas, Cursor, Destination, Error, Geometry, Host, Map, Meta, NEVER, PinnedValue, Repaired, Report, Result, Stats,
-    WriteOptions, kind,
+    Cas, Cursor, Destination, Error, Geometry, Host, Map, Meta, NEVER, Namespace, NamespaceInfo, PinnedValue, Repaired,
+    Report, Result, Stats, WriteOptions, kind,
 };
 
 use crate::attach::{Attachment, release};
@@ -18,11 +18,13 @@ use crate::directory::Directory;
 use crate::handle::Handle;
 use crate::handover;
 use crate::name::region_name;
+use crate::namespace::Scope;
 use crate::news;
 use crate::open::{Opened, Plan};
 use crate::os::Os;
 
-/// A shared cache: a handle on a region that any number of processes use at once.
+/// A shared cache: a handle on a region that any number of processes use at once, and in it
+/// on the default namespace or the one that [`Cache::namespace`] named.
 ///
 /// Clones are the same handle. All methods take `&self` and may be called from any
 /// thread. After a `fork` the handle works in the child as well; what the parent holds
@@ -122,6 +124,27 @@ impl Cache {
         self.0.writer()
     }
 
+    /// The engine behind this handle and its namespace there, for reads; as [`Cache::map`].
+    ///
+    /// # Errors
+    /// As for [`Cache::map`].
+    #[inline]
+    pub fn scope(&self) -> Result<Scope<'_>> {
+        let map = self.0.map()?;
+        Ok(Scope { map, namespace: self.0.namespace.in_map(map, false)? })
+    }
+
+    /// As [`Cache::scope`], for writes.
+    ///
+    /// # Errors
+    /// As for [`Cache::writer`]; `NamespacesFull` if the region is another one by now and has no
+    /// row left.
+    #[inline]
+    pub fn writing_scope(&self) -> Result<Scope<'_>> {
+        let map = self.0.writer()?;
+        Ok(Scope { map, namespace: self.0.namespace.in_map(map, map.owner().is_some())? })
+    }
+
     /// Closes the handle, all clones included: their next call is `Closed`. Calls that
     /// are under way in other threads end as usual, and views stay valid. The process
     /// detaches when the last clone, view and call is gone.
@@ -184,7 +207,7 @@ impl Cache {
 
     /// What a write does unless told otherwise: plain bytes that never expire, with this
     /// handle's timeout.
-    pub fn options(&self) -> WriteOptions {
+    pub fn options<'a>(&self) -> WriteOptions<'a> {
         WriteOptions { kind: kind::BYTES, timeout_ns: self.timeout_ns(), ..WriteOptions::default() }
     }
 
@@ -195,31 +218,35 @@ impl Cache {
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut value = Vec::new();
-        Ok(self.map()?.get(key, &mut value)?.map(|_| value))
+        let at = self.scope()?;
+        Ok(at.map.get(at.key(key), &mut value)?.map(|_| value))
     }
 
     /// Copies the value of `key` where `destination` says.
     pub fn get_into<D: Destination>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        self.map()?.get(key, destination)
+        let at = self.scope()?;
+        at.map.get(at.key(key), destination)
     }
 
     /// What is known of `key` without its value; does not count as a use.
     pub fn meta(&self, key: &[u8]) -> Result<Option<Meta>> {
-        self.map()?.meta(key)
+        let at = self.scope()?;
+        at.map.meta(at.key(key))
     }
 
     /// True if `key` is there.
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        self.map()?.contains(key)
+        let at = self.scope()?;
+        at.map.contains(at.key(key))
     }
 
     /// How long `key` has left: `None` if it is missing, [`Duration::MAX`] if it never
     /// expires.
     pub fn ttl(&self, key: &[u8]) -> Result<Option<Duration>> {
-        let map = self.map()?;
-        Ok(map.meta(key)?.map(|meta| match meta.expires_at_ms {
+        let at = self.scope()?;
+        Ok(at.map.meta(at.key(key))?.map(|meta| match meta.expires_at_ms {
             NEVER => Duration::MAX,
-            expires_at_ms => Duration::from_millis(expires_at_ms.saturating_sub(map.host().now_ms())),
+            expires_at_ms => Duration::from_millis(expires_at_ms.saturating_sub(at.map.host().now_ms())),
         }))
     }
 
@@ -228,14 +255,14 @@ impl Cache {
     /// attachment, too many views) it is a private copy.
     pub fn view(&self, key: &[u8]) -> Result<Option<View>> {
         loop {
-            let map = self.map()?;
+            let at = self.scope()?;
             let attachment = self.0.attachment()?;
-            if !std::ptr::eq(attachment.map(), map) {
+            if !std::ptr::eq(attachment.map(), at.map) {
                 // Another thread attached anew between the two.
                 continue;
             }
             let attachment = self.0.share(attachment);
-            let Some(pinned) = handover::pin(&attachment, key)? else { return Ok(None) };
+            let Some(pinned) = handover::pin(&attachment, at.key(key))? else { return Ok(None) };
             return Ok(Some(View { attachment: ManuallyDrop::new(attachment), pinned: ManuallyDrop::new(pinned) }));
         }
     }
@@ -243,38 +270,46 @@ impl Cache {
     /// Looks up many keys at once, faster than one by one. `visit` gets the position of
     /// each key that is there with its value; returns how many are.
     pub fn get_many(&self, keys: &[&[u8]], visit: &mut dyn FnMut(usize, &Meta, &[u8])) -> Result<usize> {
-        self.map()?.get_many(keys, visit)
+        let at = self.scope()?;
+        let keys: Vec<_> = keys.iter().map(|key| at.key(key)).collect();
+        at.map.get_many(&keys, visit)
     }
 
     /// Stores `value`; returns its version.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<u64> {
-        self.writer()?.set(key, value, &self.options())
+        let at = self.writing_scope()?;
+        at.map.set(at.key(key), value, &self.options())
     }
 
     /// Stores `value`, to expire after `ttl`; returns its version.
     pub fn set_for(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<u64> {
         let options = WriteOptions { expires_at_ms: self.expiry(ttl)?, ..self.options() };
-        self.writer()?.set(key, value, &options)
+        let at = self.writing_scope()?;
+        at.map.set(at.key(key), value, &options)
     }
 
     /// Stores `value` as `options` say; returns its version.
     pub fn set_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<u64> {
-        self.writer()?.set(key, value, options)
+        let at = self.writing_scope()?;
+        at.map.set(at.key(key), value, options)
     }
 
     /// Stores `value` if `key` is missing; `None` if it is there.
     pub fn add(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
-        self.writer()?.add(key, value, options)
+        let at = self.writing_scope()?;
+        at.map.add(at.key(key), value, options)
     }
 
     /// Stores `value` if `key` is there; `None` if it is missing.
     pub fn replace(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
-        self.writer()?.replace(key, value, options)
+        let at = self.writing_scope()?;
+        at.map.replace(at.key(key), value, options)
     }
 
     /// Stores `value` if `key` still has `version`.
     pub fn cas(&self, key: &[u8], version: u64, value: &[u8], options: &WriteOptions) -> Result<Cas> {
-        self.writer()?.cas(key, version, value, options)
+        let at = self.writing_scope()?;
+        at.map.cas(at.key(key), version, value, options)
     }
 
     /// Copies what is there into `destination`, or stores `value` (`None`).
@@ -285,22 +320,26 @@ impl Cache {
         options: &WriteOptions,
         destination: &mut D,
     ) -> Result<Option<Meta>> {
-        self.writer()?.get_or_add(key, value, options, destination)
+        let at = self.writing_scope()?;
+        at.map.get_or_add(at.key(key), value, options, destination)
     }
 
     /// Removes `key`; true if it was there.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
-        self.writer()?.delete(key, self.timeout_ns())
+        let at = self.writing_scope()?;
+        at.map.delete(at.key(key), self.timeout_ns())
     }
 
     /// Removes `key` and copies its value into `destination`, in one step.
     pub fn take<D: Destination>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        self.writer()?.take(key, self.timeout_ns(), destination)
+        let at = self.writing_scope()?;
+        at.map.take(at.key(key), self.timeout_ns(), destination)
     }
 
-    /// Removes any one key and copies key and value; `None` if the region is empty.
+    /// Removes any one key and copies key and value; `None` if there is none.
     pub fn take_any<D: Destination>(&self, key: &mut Vec<u8>, destination: &mut D) -> Result<Option<Meta>> {
-        self.writer()?.take_any(self.timeout_ns(), key, destination)
+        let at = self.writing_scope()?;
+        at.map.take_any(at.namespace, self.timeout_ns(), key, destination)
     }
 
     /// Adds `delta` to the integer at `key` and returns the sum. A missing key counts as
@@ -309,7 +348,8 @@ impl Cache {
     /// # Errors
     /// `NotInteger`, `Overflow`; nothing changed.
     pub fn incr(&self, key: &[u8], delta: i64, initial: Option<i64>) -> Result<Option<i64>> {
-        self.writer()?.incr(key, delta, initial, &self.options())
+        let at = self.writing_scope()?;
+        at.map.incr(at.key(key), delta, initial, &self.options())
     }
 
     /// As [`Cache::incr`], with options for a key that it makes.
@@ -320,18 +360,21 @@ impl Cache {
         initial: Option<i64>,
         options: &WriteOptions,
     ) -> Result<Option<i64>> {
-        self.writer()?.incr(key, delta, initial, options)
+        let at = self.writing_scope()?;
+        at.map.incr(at.key(key), delta, initial, options)
     }
 
     /// Appends to the value of `key` and returns its new length; `None` if it is missing.
     pub fn append(&self, key: &[u8], bytes: &[u8]) -> Result<Option<usize>> {
-        self.writer()?.append(key, bytes, None, &self.options())
+        let at = self.writing_scope()?;
+        at.map.append(at.key(key), bytes, None, &self.options())
     }
 
     /// Lets `key` expire after `ttl`, or never (`None`); false if it is missing.
     pub fn touch(&self, key: &[u8], ttl: Option<Duration>) -> Result<bool> {
         let expires_at_ms = ttl.map_or(Ok(NEVER), |ttl| self.expiry(ttl))?;
-        self.writer()?.touch(key, expires_at_ms, self.timeout_ns())
+        let at = self.writing_scope()?;
+        at.map.touch(at.key(key), expires_at_ms, self.timeout_ns())
     }
 
     /// Stores many values, each an operation of its own; returns how many were stored.
@@ -341,39 +384,117 @@ impl Cache {
         items: &[(&[u8], &[u8], WriteOptions)],
         on_error: &mut dyn FnMut(usize, Error),
     ) -> Result<usize> {
-        Ok(self.writer()?.set_many(items, on_error))
+        let at = self.writing_scope()?;
+        let items: Vec<_> = items.iter().map(|(key, value, options)| (at.key(key), *value, *options)).collect();
+        Ok(at.map.set_many(&items, on_error))
     }
 
     /// Removes many keys, each an operation of its own; returns how many were there.
     pub fn delete_many(&self, keys: &[&[u8]]) -> Result<usize> {
-        self.writer()?.delete_many(keys, self.timeout_ns())
+        let at = self.writing_scope()?;
+        let keys: Vec<_> = keys.iter().map(|key| at.key(key)).collect();
+        at.map.delete_many(&keys, self.timeout_ns())
     }
 
-    /// Removes everything at once.
+    /// Removes all keys of this namespace at once.
     pub fn clear(&self) -> Result<()> {
+        let at = self.writing_scope()?;
+        at.map.clear_of(at.namespace)
+    }
+
+    /// Removes the keys of all namespaces at once.
+    pub fn clear_all(&self) -> Result<()> {
         self.writer()?.clear()
+    }
+
+    /// Another handle on this region, in the namespace `name`, 1 to 64 bytes, which is made if it
+    /// is not there yet. The same bytes are another key in each namespace. Handles are closed
+    /// each by itself.
+    ///
+    /// ```
+    /// # use cache_shm::Cache;
+    /// # let cache = Cache::builder(None).size(1 << 20).create()?;
+    /// let users = cache.namespace(b"users")?;
+    /// users.set(b"7", b"Ada")?;
+    /// assert_eq!(cache.get(b"7")?, None);
+    /// users.clear()?;
+    /// assert_eq!(users.get(b"7")?, None);
+    /// # Ok::<(), cache_shm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `LabelLength`, `NamespacesFull`, `Busy`. A read-only handle finds nothing in a namespace
+    /// that nobody has made.
+    pub fn namespace(&self, name: &[u8]) -> Result<Cache> {
+        let handle = Cache(Arc::new(self.0.sibling(name)?));
+        handle.0.namespace.in_map(handle.map()?, !self.is_read_only())?;
+        Ok(handle)
+    }
+
+    /// The namespace's name; empty for the default one.
+    pub fn namespace_name(&self) -> &[u8] {
+        self.0.namespace.name()
+    }
+
+    /// The default namespace and all that were made, with their counters.
+    pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
+        Ok(self.map()?.namespaces())
+    }
+
+    /// Removes every value of this namespace that was stored with the tag `name`, 1 to 255 bytes,
+    /// at once. Tags share words: a value of another tag may go as well, seldom.
+    ///
+    /// ```
+    /// # use cache_shm::{Cache, WriteOptions};
+    /// # let cache = Cache::builder(None).size(1 << 20).create()?;
+    /// let options = WriteOptions { tags: &[b"user:7"], ..cache.options() };
+    /// cache.set_with(b"page:1", b"Hello, Ada", &options)?;
+    /// cache.evict_tag(b"user:7")?;
+    /// assert_eq!(cache.get(b"page:1")?, None);
+    /// # Ok::<(), cache_shm::Error>(())
+    /// ```
+    pub fn evict_tag(&self, name: &[u8]) -> Result<()> {
+        let at = self.writing_scope()?;
+        at.map.evict_tag(at.namespace, name)
     }
 
     /// Walks over the keys, some at each call: from [`Cursor::START`] until it returns
     /// `None`. A key that is there all the time is seen at least once, whatever changes
     /// meanwhile.
     pub fn scan(&self, cursor: Cursor, visit: &mut dyn FnMut(&[u8], &Meta)) -> Result<Option<Cursor>> {
-        self.map()?.scan(cursor, visit)
+        let at = self.scope()?;
+        at.map.scan(cursor, &mut |key, meta| {
+            if meta.namespace == at.namespace {
+                visit(key, meta);
+            }
+        })
     }
 
-    /// Number of unexpired keys, counted.
+    /// Number of unexpired keys, counted by a walk over those of all namespaces.
     pub fn len(&self) -> Result<u64> {
-        Ok(self.map()?.len())
+        let at = self.scope()?;
+        Ok(at.map.len_of(at.namespace))
     }
 
     /// True if there is no unexpired key.
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
+        let at = self.scope()?;
+        Ok(at.map.is_empty_of(at.namespace))
     }
 
-    /// Counters and sizes.
+    /// Counters and sizes of the region.
     pub fn stats(&self) -> Result<Stats> {
         Ok(self.map()?.stats())
+    }
+
+    /// Begins to count anew, for everybody: the counters of this namespace, or from a handle in
+    /// the default one those of the whole region.
+    pub fn reset_stats(&self) -> Result<()> {
+        let at = self.writing_scope()?;
+        match at.namespace {
+            Namespace::DEFAULT => at.map.reset_stats(),
+            namespace => at.map.reset_stats_of(namespace),
+        }
     }
 
     /// Recounts the whole region and reports what does not fit. Changes nothing.

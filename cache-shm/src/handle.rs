@@ -19,6 +19,7 @@ use cache_core::{Error, Map, Result};
 
 use crate::attach::{Attachment, CLOSED, Head, LOOK_FIRST, release};
 use crate::fork;
+use crate::namespace::Named;
 use crate::open::{How, Opened, Plan};
 use crate::os::Os;
 
@@ -33,6 +34,7 @@ pub(crate) struct Handle {
     retired: AtomicPtr<Retired>,
     pub(crate) plan: Plan,
     pub(crate) opened: Opened,
+    pub(crate) namespace: Named,
 }
 
 struct Retired {
@@ -45,7 +47,19 @@ impl Handle {
         let mut process = fork::enter()?;
         let (attachment, opened) = plan.attach(&mut process, None)?;
         let bound = AtomicPtr::new(Arc::into_raw(attachment).cast_mut().cast());
-        Ok(Handle { bound, retired: AtomicPtr::new(ptr::null_mut()), plan, opened })
+        Ok(Handle { bound, retired: AtomicPtr::new(ptr::null_mut()), plan, opened, namespace: Named::default() })
+    }
+
+    /// Another handle on the same region, in the namespace `name`. Closing one leaves the other.
+    ///
+    /// # Errors
+    /// As [`Handle::map`].
+    pub(crate) fn sibling(&self, name: &[u8]) -> Result<Handle> {
+        // Attaches anew first if that is due.
+        self.map()?;
+        let bound = AtomicPtr::new(Arc::into_raw(self.share(self.attachment()?)).cast_mut().cast());
+        let (plan, opened) = (self.plan.clone(), self.opened.clone());
+        Ok(Handle { bound, retired: AtomicPtr::new(ptr::null_mut()), plan, opened, namespace: Named::new(name) })
     }
 
     /// The bound attachment, whatever its state.

@@ -19,7 +19,7 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cache_core::{Host, Owner, PinnedValue, Result, participant};
+use cache_core::{Host, Key, Owner, PinnedValue, Result, participant};
 use rustix::fd::OwnedFd;
 
 use crate::attach::{Attachment, release};
@@ -57,7 +57,7 @@ fn list(_forks_kept_out: &ForksKeptOut) -> &mut Vec<Viewed> {
 ///
 /// # Errors
 /// As for `Map::pin`, and `Busy` when another thread is in the middle of a fork.
-pub(crate) fn pin(attachment: &Arc<Attachment>, key: &[u8]) -> Result<Option<PinnedValue>> {
+pub(crate) fn pin(attachment: &Arc<Attachment>, key: Key<'_>) -> Result<Option<PinnedValue>> {
     let guard = fork::keep_forks_out()?;
     let pinned = attachment.map().pin(key)?;
     if pinned.as_ref().is_some_and(PinnedValue::is_pinned) {

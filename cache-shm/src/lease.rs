@@ -104,8 +104,8 @@ impl Cache {
     /// # Ok::<(), cache_shm::Error>(())
     /// ```
     pub fn lock(&self, name: &[u8], ttl: Option<Duration>, timeout: Duration) -> Result<Option<Guard>> {
-        let map = self.writer()?;
-        let name = map.lease_name(Kind::Lock, name)?;
+        let at = self.writing_scope()?;
+        let (map, name) = (at.map, at.map.lease_name(Kind::Lock, at.key(name))?);
         let terms = Cache::terms(ttl, timeout);
         let taken = map.acquire_lease(name, &terms)?;
         Ok(taken.map(|token| Guard {
@@ -123,8 +123,8 @@ impl Cache {
     /// # Errors
     /// As [`Cache::lock`]; `InvalidArgument` unless `count` is 1 to 1,024.
     pub fn permit(&self, name: &[u8], count: u32, ttl: Option<Duration>, timeout: Duration) -> Result<Option<Guard>> {
-        let map = self.writer()?;
-        let name = map.lease_name(Kind::Semaphore, name)?;
+        let at = self.writing_scope()?;
+        let (map, name) = (at.map, at.map.lease_name(Kind::Semaphore, at.key(name))?);
         let terms = Cache::terms(ttl, timeout);
         let taken = map.acquire_permit(name, count, &terms)?;
         Ok(taken.map(|(permit, token)| Guard {
@@ -143,8 +143,9 @@ impl Cache {
     /// # Errors
     /// `InvalidArgument` for a limit of nothing, or a cost above it; `LeasesFull`, `Busy`.
     pub fn hit(&self, name: &[u8], key: &[u8], count: u64, per: Duration, cost: u64) -> Result<Hit> {
-        let map = self.writer()?;
-        let name = map.lease_name_within(map.lease_name(Kind::Limit, name)?, key)?;
+        let at = self.writing_scope()?;
+        let (map, name) = (at.map, at.map.lease_name(Kind::Limit, at.key(name))?);
+        let name = map.lease_name_within(name, key)?;
         let per_ns = u64::try_from(per.as_nanos())
             .map_err(|_| Error::InvalidArgument { reason: "a rate is of less than 500 years" })?;
         map.hit(name, Limit { count, per_ns }, cost)

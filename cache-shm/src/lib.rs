@@ -81,6 +81,7 @@ mod list;
 mod liveness;
 mod mapping;
 mod name;
+mod namespace;
 mod news;
 mod open;
 mod os;
@@ -94,15 +95,17 @@ mod words;
 pub use builder::Builder;
 pub use cache::{Cache, View};
 pub use cache_core::{
-    Buffer, COPY_BYTES_MAX, Cas, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Hit, Host, KEY_BYTES_MAX, Kind,
-    Lease, Limit, Map, Meta, Mode, NEVER, Name, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report,
-    Result, Stats, Terms, WriteOptions, error, kind,
+    Buffer, COPY_BYTES_MAX, Cas, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Hit, Host, KEY_BYTES_MAX, Key,
+    Kind, Lease, Limit, Map, Meta, Mode, NAMESPACE_NAME_BYTES, NEVER, Name, Namespace, NamespaceInfo, PinnedValue,
+    REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report, Result, Stats, TAG_BYTES_MAX, TAG_COUNT_MAX, Terms,
+    WriteOptions, error, kind,
 };
 pub use clock::Clock;
 pub use config::{Effective, Settings, read_secret, unknown_variables};
 pub use lease::{Guard, thread_number};
 pub use list::{RegionInfo, State, regions};
 pub use name::default_dir;
+pub use namespace::Scope;
 pub use news::{LOG_TARGET, untold};
 pub use open::{Mismatch, Opened};
 pub use os::Os;

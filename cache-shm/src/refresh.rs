@@ -31,17 +31,18 @@ pub fn cost(duration: Duration) -> u32 {
 }
 
 impl Refresh {
-    /// Whether a value is due at `now_ms`, by `chance`, an even number from 0 to 1.
-    fn is_due(&self, meta: &Meta, now_ms: u64, chance: impl FnOnce() -> f64) -> bool {
-        if meta.expires_at_ms == NEVER {
+    /// Whether a value that expires then and took so long to make is due at `now_ms`, by
+    /// `chance`, an even number from 0 to 1.
+    fn is_due(&self, (expires_at_ms, cost_us): (u64, u32), now_ms: u64, chance: impl FnOnce() -> f64) -> bool {
+        if expires_at_ms == NEVER {
             return false;
         }
         let stale_ms = u64::try_from(self.stale.as_millis()).unwrap_or(u64::MAX);
-        let left_ms = meta.expires_at_ms.saturating_sub(now_ms).saturating_sub(stale_ms);
-        if left_ms == 0 || self.beta == 0.0 || meta.client_flags == 0 {
+        let left_ms = expires_at_ms.saturating_sub(now_ms).saturating_sub(stale_ms);
+        if left_ms == 0 || self.beta == 0.0 || cost_us == 0 {
             return left_ms == 0;
         }
-        let cost_ms = f64::from(meta.client_flags) / 1000.0;
+        let cost_ms = f64::from(cost_us) / 1000.0;
         -chance().ln() * self.beta * cost_ms >= left_ms as f64
     }
 }
@@ -77,7 +78,7 @@ impl Cache {
     /// # Errors
     /// Those of a read.
     pub fn is_due(&self, meta: &Meta, refresh: &Refresh) -> Result<bool> {
-        Ok(refresh.is_due(meta, self.map()?.now_ms(), chance))
+        Ok(refresh.is_due((meta.expires_at_ms, meta.client_flags), self.map()?.now_ms(), chance))
     }
 }
 
@@ -85,27 +86,23 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn meta(expires_at_ms: u64, cost_us: u32) -> Meta {
-        Meta { value_bytes: 0, kind: 0, key_form: 0, version: 1, expires_at_ms, client_flags: cost_us }
-    }
-
     #[test]
     fn a_value_is_due_in_the_stale_part_of_its_life() {
         let refresh = Refresh { stale: Duration::from_millis(10), beta: 0.0 };
-        let is_due = |now_ms| refresh.is_due(&meta(1000, 5), now_ms, || 0.0);
+        let is_due = |now_ms| refresh.is_due((1000, 5), now_ms, || 0.0);
         assert_eq!([989, 990, 999, 2000].map(is_due), [false, true, true, true]);
-        assert!(!refresh.is_due(&meta(NEVER, 5), u64::MAX, || 0.0));
-        assert!(Refresh { stale: Duration::MAX, beta: 0.0 }.is_due(&meta(u64::MAX - 1, 5), 0, || 0.0));
+        assert!(!refresh.is_due((NEVER, 5), u64::MAX, || 0.0));
+        assert!(Refresh { stale: Duration::MAX, beta: 0.0 }.is_due((u64::MAX - 1, 5), 0, || 0.0));
     }
 
     #[test]
     fn a_value_is_due_early_as_often_as_the_rule_says() {
         // With `left` to go, beta 1 and a cost of `cost`, the chance is exp(-left / cost).
         let refresh = Refresh { stale: Duration::ZERO, beta: 1.0 };
-        let meta = meta(1100, 100_000);
-        let count = (0..10_000).filter(|draw| refresh.is_due(&meta, 1000, || f64::from(*draw) / 1e4)).count();
+        let value = (1100, 100_000);
+        let count = (0..10_000).filter(|draw| refresh.is_due(value, 1000, || f64::from(*draw) / 1e4)).count();
         assert!((3675..=3685).contains(&count), "{count}");
-        assert!(!refresh.is_due(&self::meta(1100, 0), 1000, || 0.0), "what has no cost is not due by chance");
+        assert!(!refresh.is_due((1100, 0), 1000, || 0.0), "what has no cost is not due by chance");
     }
 
     #[test]

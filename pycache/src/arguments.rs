@@ -42,6 +42,68 @@ pub(crate) enum Ttl {
     For(Duration),
 }
 
+/// Names of tags: objects that lend their bytes.
+#[derive(Default)]
+pub(crate) struct Tags<'py>(Vec<Bound<'py, PyAny>>);
+
+impl<'py> Tags<'py> {
+    pub const NONE: Tags<'py> = Tags(Vec::new());
+
+    /// A str or bytes is one tag, of anything else each item.
+    pub fn of(object: &Bound<'py, PyAny>) -> PyResult<Tags<'py>> {
+        let names = if text_or_bytes(object).is_ok() {
+            vec![object.clone()]
+        } else {
+            object.try_iter()?.collect::<PyResult<Vec<_>>>()?
+        };
+        names.iter().try_for_each(|name| text_or_bytes(name).map(drop))?;
+        Ok(Tags(names))
+    }
+
+    #[inline]
+    pub fn names(&self) -> PyResult<Vec<&[u8]>> {
+        self.0.iter().map(|name| Ok(text_or_bytes(name)?.1)).collect()
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Tags<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Tags::of(&object)
+    }
+}
+
+/// How long a value is kept, and by which tags it may go before.
+pub(crate) struct Keep<'py> {
+    pub ttl: Ttl,
+    pub tags: Tags<'py>,
+}
+
+/// The keywords of a write that have been given.
+pub(crate) fn keep<'py>(
+    py: Python<'py>,
+    ttl: &Given<'py>,
+    tags: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let keep = PyDict::new(py);
+    if let Given::Value(ttl) = ttl {
+        Ttl::of(ttl)?;
+        keep.set_item("ttl", ttl)?;
+    }
+    if let Some(tags) = tags {
+        // An iterator gives its items once, and a value may be stored more than once.
+        keep.set_item("tags", Tags::of(tags)?.0)?;
+    }
+    Ok(keep)
+}
+
+impl From<Ttl> for Keep<'_> {
+    fn from(ttl: Ttl) -> Self {
+        Keep { ttl, tags: Tags::NONE }
+    }
+}
+
 const DAY_SECONDS: i128 = 86_400;
 const TTL_WANTED: &str = "ttl is a number of seconds (int or float), a timedelta, or None for ever";
 /// Longer than this is for ever: half of what fits 64 bits of milliseconds.

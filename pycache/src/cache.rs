@@ -9,12 +9,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 
-use cache_shm::{Error, Meta};
+use cache_shm::Error;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
-use crate::arguments::{self, Given, Ttl};
+use crate::arguments::{self, Given, Keep, Tags, Ttl};
 use crate::errors;
 use crate::iterate::{CacheIterator, What};
 use crate::kept::{Kept, load};
@@ -50,6 +50,7 @@ use crate::open::{self, Identity, Options};
 ///     secret: A key of at least 16 bytes: every value is signed (HMAC-SHA256) together with its
 ///         key, and a value that is not is BadSignature. Pickled handles carry it.
 ///     secret_file: A file that holds the secret instead; pickled handles carry its name only.
+///     namespace: The handle is in this namespace, as `namespace` gives it.
 ///
 /// What is not given comes from the environment (``CACHE_SHM_SIZE`` for ``size``, and so on), else
 /// from a file, else it is the default: docs/guide/configuration.md. A mistake there is InvalidConfig.
@@ -68,7 +69,7 @@ pub(crate) struct Cache {
     /// Most bytes that a value can have in this region.
     pub value_bytes_max: u64,
     /// What `==` and `hash` go by: the region's file, or a number for a private one.
-    identity: Identity,
+    pub identity: Identity,
 }
 
 /// A class of `pycache._views`, for what Python code does as well.
@@ -83,7 +84,7 @@ impl Cache {
     #[expect(clippy::too_many_arguments, reason = "a constructor with keywords, as Python has them")]
     #[pyo3(signature = (name, size=None, ttl=Given::Unset, *, timeout=Given::Unset, evict=None, ephemeral=None,
         read_only=None, on_mismatch=None, mode=None, group=None, dir=None, prealloc=None, serializer=Given::Unset,
-        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None))]
+        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None, namespace=None))]
     fn new(
         name: &Bound<'_, PyAny>,
         size: Option<&Bound<'_, PyAny>>,
@@ -102,9 +103,11 @@ impl Cache {
         compress_min: Option<i64>,
         secret: Given<'_>,
         secret_file: Option<PathBuf>,
+        namespace: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Cache> {
         let py = name.py();
         let name = open::name(name)?;
+        let namespace = open::namespace(namespace)?;
         let configured = open::configured(py, name.as_deref())?;
         let private = name.is_none();
         let options = Options {
@@ -120,7 +123,9 @@ impl Cache {
             group: group.map(arguments::group).transpose()?.or(configured.group),
             dir: dir.or_else(|| configured.dir.clone()),
             prealloc: prealloc.or(configured.prealloc),
-            coder: open::coder(py, &configured, serializer, compress, compress_min, secret, secret_file)?,
+            coder: open::coder(py, &configured, serializer, compress, compress_min, secret, secret_file)?
+                .within(py, &namespace)?,
+            namespace,
         };
         let handle = options.open(py)?;
         let value_bytes_max = handle.map().map_err(Self::raise(py))?.geometry().item_bytes_max();
@@ -148,18 +153,22 @@ impl Cache {
     ///
     /// >>> cache.add("a", 1), cache.add("a", 2), cache["a"]
     /// (True, False, 1)
-    #[pyo3(signature = (key, value, ttl=Ttl::Unset))]
-    fn add(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
-        self.store(key, value, ttl, |map, key, value, options| Ok(map.add(key, value, options)?.is_some()))
+    #[pyo3(signature = (key, value, ttl=Ttl::Unset, *, tags=Tags::NONE))]
+    fn add(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl, tags: Tags<'_>) -> PyResult<bool> {
+        self.store(key, value, &Keep { ttl, tags }, |map, key, value, options| {
+            Ok(map.add(key, value, options)?.is_some())
+        })
     }
 
     /// Stores `value` only if `key` is there; True if it was stored.
     ///
     /// >>> cache.replace("a", 1)
     /// False
-    #[pyo3(signature = (key, value, ttl=Ttl::Unset))]
-    fn replace(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
-        self.store(key, value, ttl, |map, key, value, options| Ok(map.replace(key, value, options)?.is_some()))
+    #[pyo3(signature = (key, value, ttl=Ttl::Unset, *, tags=Tags::NONE))]
+    fn replace(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl, tags: Tags<'_>) -> PyResult<bool> {
+        self.store(key, value, &Keep { ttl, tags }, |map, key, value, options| {
+            Ok(map.replace(key, value, options)?.is_some())
+        })
     }
 
     /// Removes `key`; True if it was there.
@@ -170,7 +179,7 @@ impl Cache {
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?.bytes;
-        self.write(key.py(), 0, |map, timeout_ns| map.delete(bytes, timeout_ns))
+        self.write(key.py(), 0, |at, timeout_ns| at.map.delete(at.key(bytes), timeout_ns))
     }
 
     /// Removes `key` and returns its value, in one step: no two callers get the same value.
@@ -197,9 +206,9 @@ impl Cache {
     /// >>> cache.popitem()
     /// ('a', 1)
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let taken = self.write(py, 0, |map, timeout_ns| {
+        let taken = self.write(py, 0, |at, timeout_ns| {
             let (mut key, mut copy) = (Vec::new(), Vec::new());
-            Ok(map.take_any(timeout_ns, &mut key, &mut copy)?.map(|meta| (meta, key, copy)))
+            Ok(at.map.take_any(at.namespace, timeout_ns, &mut key, &mut copy)?.map(|meta| (meta, key, copy)))
         })?;
         let Some((meta, key, copy)) = taken else {
             return Err(PyKeyError::new_err("popitem(): the cache is empty"));
@@ -274,21 +283,23 @@ impl Cache {
     fn get_many<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let objects: Vec<Bound<'py, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
         let mut scratches: Vec<Scratch> = objects.iter().map(|_| Scratch::new()).collect();
-        let mut bytes = Vec::with_capacity(objects.len());
+        let at = self.handle.scope().map_err(Self::raise(py))?;
+        let mut keys = Vec::with_capacity(objects.len());
         for (object, scratch) in objects.iter().zip(&mut scratches) {
-            bytes.push(Key::of(object, scratch)?.bytes);
+            keys.push(at.key(Key::of(object, scratch)?.bytes));
         }
         let found = PyDict::new(py);
         let mut failure = None;
-        let map = self.handle.map().map_err(Self::raise(py))?;
-        map.get_many(&bytes, &mut |index, meta, copy| {
-            if failure.is_none() {
-                let outcome =
-                    self.taken(py, bytes[index], meta, copy).and_then(|value| found.set_item(&objects[index], value));
-                failure = outcome.err();
-            }
-        })
-        .map_err(Self::raise(py))?;
+        at.map
+            .get_many(&keys, &mut |index, meta, copy| {
+                if failure.is_none() {
+                    let outcome = self
+                        .taken(py, keys[index].bytes, meta, copy)
+                        .and_then(|value| found.set_item(&objects[index], value));
+                    failure = outcome.err();
+                }
+            })
+            .map_err(Self::raise(py))?;
         failure.map_or(Ok(found), Err)
     }
 
@@ -300,12 +311,12 @@ impl Cache {
     ///
     /// >>> cache.set_many({"a": 1, "b": 2}, ttl=60)
     /// []
-    #[pyo3(signature = (items, ttl=Ttl::Unset))]
-    fn set_many<'py>(&self, items: &Bound<'py, PyAny>, ttl: Ttl) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (items, ttl=Ttl::Unset, *, tags=Tags::NONE))]
+    fn set_many<'py>(&self, items: &Bound<'py, PyAny>, ttl: Ttl, tags: Tags<'_>) -> PyResult<Bound<'py, PyList>> {
         let py = items.py();
         let items = arguments::pairs(items)?;
         let failed = PyList::empty(py);
-        for (index, error) in self.store_many(py, &items, ttl)? {
+        for (index, error) in self.store_many(py, &items, &Keep { ttl, tags })? {
             match error {
                 Error::Busy { .. } | Error::Full { .. } | Error::NoSpace { .. } | Error::ValueTooLarge { .. } => {
                     failed.append(&items[index].0)?;
@@ -333,15 +344,16 @@ impl Cache {
     ///
     /// >>> cache.setdefault("a", []), cache.setdefault("a", [1])
     /// ([], [])
-    #[pyo3(signature = (key, default=None, ttl=Ttl::Unset))]
+    #[pyo3(signature = (key, default=None, ttl=Ttl::Unset, *, tags=Tags::NONE))]
     fn setdefault<'py>(
         &self,
         key: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
         ttl: Ttl,
+        tags: Tags<'_>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let value = default.unwrap_or_else(|| key.py().None().into_bound(key.py()));
-        Ok(self.get_or_add(key, &value, ttl)?.unwrap_or(value))
+        Ok(self.get_or_add(key, &value, &Keep { ttl, tags })?.unwrap_or(value))
     }
 
     /// Stores every pair of a mapping (or iterable of pairs) and every keyword, as dict.update.
@@ -356,34 +368,10 @@ impl Cache {
             Given::Value(other) => arguments::pairs(other)?,
         };
         items.extend(entries.iter().flat_map(|entries| entries.iter()));
-        match self.store_many(py, &items, Ttl::Unset)?.into_iter().next() {
+        match self.store_many(py, &items, &Ttl::Unset.into())?.into_iter().next() {
             None => Ok(()),
             Some((_, error)) => Err(errors::exception(py, &error)),
         }
-    }
-
-    /// Removes every key, in one step and whatever their number.
-    ///
-    /// >>> cache["a"] = 1
-    /// >>> cache.clear()
-    /// >>> len(cache)
-    /// 0
-    fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.clear().map_err(Self::raise(py))
-    }
-
-    /// Counters of the whole region, summed over all its processes.
-    ///
-    /// >>> cache["a"] = 1
-    /// >>> cache.stats()["sets"] >= 1
-    /// True
-    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.handle.map().map_err(Self::raise(py))?.stats();
-        let found = PyDict::new(py);
-        for (name, value) in stats.fields() {
-            found.set_item(name, value)?;
-        }
-        Ok(found)
     }
 
     /// A view of the keys. Iteration never raises because of concurrent change.
@@ -427,7 +415,7 @@ impl Cache {
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.set(key, value, Ttl::Unset)
+        self.set(key, value, &Ttl::Unset.into())
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -437,24 +425,16 @@ impl Cache {
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?.bytes;
-        self.handle.map().and_then(|map| map.contains(bytes)).map_err(Self::raise(key.py()))
+        self.handle.scope().and_then(|at| at.map.contains(at.key(bytes))).map_err(Self::raise(key.py()))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        let map = self.handle.map().map_err(Self::raise(py))?;
-        Ok(py.detach(|| map.len()) as usize)
+        Ok(py.detach(|| self.handle.len()).map_err(Self::raise(py))? as usize)
     }
 
     /// True unless the cache is empty; does not count.
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
-        let map = self.handle.map().map_err(Self::raise(py))?;
-        let (mut cursor, mut found) = (Some(cache_shm::Cursor::START), false);
-        while let Some(at) = cursor
-            && !found
-        {
-            cursor = map.scan(at, &mut |_: &[u8], _: &Meta| found = true).map_err(Self::raise(py))?;
-        }
-        Ok(found)
+        Ok(!self.handle.is_empty().map_err(Self::raise(py))?)
     }
 
     fn __iter__(this: Py<Self>) -> CacheIterator {
@@ -462,12 +442,12 @@ impl Cache {
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Cache>().is_ok_and(|other| other.get().identity == self.identity)
+        other.cast::<Cache>().is_ok_and(|other| other.get().place() == self.place())
     }
 
     fn __hash__(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.identity.hash(&mut hasher);
+        self.place().hash(&mut hasher);
         hasher.finish()
     }
 
@@ -480,7 +460,8 @@ impl Cache {
         };
         let name = cache.options.name.as_deref().into_pyobject(this.py())?.repr()?;
         let place = cache.handle.path().map_or(String::new(), |path| format!(", {}", path.display()));
-        Ok(format!("<{} {name}, {state}{place}>", class.fully_qualified_name()?))
+        let namespace = cache.options.namespace_name().map_or(String::new(), |name| format!(", namespace {name:?}"));
+        Ok(format!("<{} {name}{namespace}, {state}{place}>", class.fully_qualified_name()?))
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {

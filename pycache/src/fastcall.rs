@@ -14,7 +14,7 @@ use pyo3::ffi::{self, PyMethodDef, PyMethodDefPointer};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
-use crate::arguments::Ttl;
+use crate::arguments::{Keep, Tags, Ttl};
 use crate::cache::Cache;
 use crate::errors;
 use crate::key::{Key, Scratch};
@@ -53,18 +53,20 @@ Never waits for another process. The object is a fresh one each time.
 >>> cache.get(\"b\", \"nothing\")
 'nothing'";
 
-const SET_TEXT: &CStr = c"set($self, key, value, ttl=...)
+const SET_TEXT: &CStr = c"set($self, key, value, ttl=..., *, tags=...)
 --
 
 Stores `value` under `key` for `ttl` seconds (unset: the cache's default; None: for ever).
 
-A ttl of zero or less means that the value is expired already: the key is removed.
+A ttl of zero or less means that the value is expired already: the key is removed. With
+`tags`, a str, bytes or an iterable of these, the value goes when `evict_tag` names one of them.
 
 Raises:
     UnsupportedType: The key or the value is of a type that is not stored.
     ValueTooLarge: The value has more bytes than a quarter of the region.
     Busy: Another process held the key's stripe for longer than the timeout.
     RegionFull: There is no room, and the region does not evict.
+    InvalidLabel, TooManyTags: A tag has 1 to 255 bytes, a value 64 of them at most.
 
 >>> cache.set(\"a\", \"text\", ttl=30)
 >>> cache[\"a\"]
@@ -98,12 +100,17 @@ struct Call<'a, 'py> {
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    /// The arguments by the names of the parameters.
+    /// The arguments by the names of the parameters, of which the first `positional` may go without.
     #[inline(always)]
-    fn parse<const COUNT: usize>(&self, names: [&'static str; COUNT]) -> PyResult<[Argument<'a, 'py>; COUNT]> {
+    fn parse<const COUNT: usize>(
+        &self,
+        names: [&'static str; COUNT],
+        positional: usize,
+    ) -> PyResult<[Argument<'a, 'py>; COUNT]> {
         let mut found: [Argument<'a, 'py>; COUNT] = [None; COUNT];
-        if self.arguments.len() > COUNT {
-            return Err(self.wrong(&format!("takes at most {COUNT} arguments ({} given)", self.arguments.len())));
+        if self.arguments.len() > positional {
+            let given = self.arguments.len();
+            return Err(self.wrong(&format!("takes at most {positional} positional arguments ({given} given)")));
         }
         for (place, argument) in found.iter_mut().zip(self.arguments) {
             // SAFETY: Y2: the interpreter holds the arguments during the call.
@@ -198,7 +205,7 @@ unsafe extern "C" fn get(
     // SAFETY: the interpreter calls it as a vector call of a method of `Cache`.
     unsafe {
         enter("get", this, arguments, count, keywords, |cache, call| {
-            let [key, default] = call.parse(["key", "default"])?;
+            let [key, default] = call.parse(["key", "default"], 2)?;
             let key = key.ok_or_else(|| call.missing("key"))?;
             let mut scratch = Scratch::new();
             match cache.lookup(call.py, Key::of(&key, &mut scratch)?.bytes)? {
@@ -218,11 +225,12 @@ unsafe extern "C" fn set(
     // SAFETY: as for `get`.
     unsafe {
         enter("set", this, arguments, count, keywords, |cache, call| {
-            let [key, value, ttl] = call.parse(["key", "value", "ttl"])?;
+            let [key, value, ttl, tags] = call.parse(["key", "value", "ttl", "tags"], 3)?;
             let key = key.ok_or_else(|| call.missing("key"))?;
             let value = value.ok_or_else(|| call.missing("value"))?;
             let ttl = ttl.map_or(Ok(Ttl::Unset), |ttl| Ttl::of(&ttl))?;
-            cache.set(&key, &value, ttl)?;
+            let tags = tags.map_or(Ok(Tags::NONE), |tags| Tags::of(&tags))?;
+            cache.set(&key, &value, &Keep { ttl, tags })?;
             Ok(call.py.None().into_bound(call.py))
         })
     }

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arguments::{Given, Ttl};
+use crate::arguments::{Given, Keep, Tags, Ttl, keep};
 use crate::cache::Cache;
 use crate::errors;
 use crate::kept::{self, Kept};
@@ -66,6 +66,7 @@ fn for_functions(default: &Bound<'_, PyAny>, wishes: bool) -> PyResult<()> {
 /// What the Python side needs to know of one call, or of one decorated function.
 struct Wishes<'a, 'py> {
     ttl: Given<'py>,
+    tags: Option<Bound<'py, PyAny>>,
     refresh: Option<Refresh>,
     negative_ttl: Option<&'a Bound<'py, PyAny>>,
     negative: Option<&'a Bound<'py, PyAny>>,
@@ -81,12 +82,8 @@ impl<'py> Wishes<'_, 'py> {
             Given::Unset => Ttl::Unset,
             Given::Value(ttl) => Ttl::of(ttl)?,
         };
-        // The keywords of a write: none, or the ttl.
-        let keep = PyDict::new(py);
+        let keep = keep(py, &self.ttl, self.tags.as_ref())?;
         let Some(Refresh { stale, beta }) = self.refresh else {
-            if let Given::Value(ttl) = &self.ttl {
-                keep.set_item("ttl", ttl)?;
-            }
             return self.call(py, &keep, None);
         };
         match if given == Ttl::Unset { cache.get().options.ttl } else { given } {
@@ -120,7 +117,8 @@ impl Cache {
         refresh: &Refresh,
     ) -> PyResult<Option<(Bound<'py, PyAny>, Option<u64>)>> {
         let mut receiver = Receiver::new(py, usize::MAX);
-        let found = self.handle.map().and_then(|map| map.get(key, &mut receiver)).map_err(Self::raise(py))?;
+        let found =
+            self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)).map_err(Self::raise(py))?;
         let Some(meta) = found else { return Ok(None) };
         let is_due = self.handle.is_due(&meta, refresh).map_err(Self::raise(py))?;
         Ok(Some((receiver.finish(key, &self.options.coder)?, is_due.then_some(meta.version))))
@@ -142,6 +140,7 @@ impl Cache {
     /// the error counted in `failures` and the first of its kind logged ("pycache").
     ///
     /// Args:
+    ///     ttl, tags: As for `set`.
     ///     stale_ttl: Seconds that the value is kept beyond `ttl`. In them one caller at a time
     ///         makes it anew while all others get the old one at once. If the function raises,
     ///         its caller gets the old value as well, the exception is counted in `failures` as
@@ -162,13 +161,14 @@ impl Cache {
     /// >>> cache.get_or_set("a", 0)
     /// 42
     #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
-    #[pyo3(signature = (key, default, ttl=Given::Unset, *, stale_ttl=None, early=None, negative_ttl=None, negative=None,
-        on_error="call", wait=20.0))]
+    #[pyo3(signature = (key, default, ttl=Given::Unset, *, tags=None, stale_ttl=None, early=None, negative_ttl=None,
+        negative=None, on_error="call", wait=20.0))]
     fn get_or_set<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         default: &Bound<'py, PyAny>,
         ttl: Given<'py>,
+        tags: Option<Bound<'py, PyAny>>,
         stale_ttl: Option<&Bound<'py, PyAny>>,
         early: Option<f64>,
         negative_ttl: Option<&Bound<'py, PyAny>>,
@@ -199,9 +199,11 @@ impl Cache {
             Err(error) => return Err(error),
         };
         if !default.is_callable() {
-            return Ok(cache.get_or_add(key, default, given)?.unwrap_or_else(|| default.clone()));
+            let tags = tags.map_or(Ok(Tags::NONE), |tags| Tags::of(&tags))?;
+            let keep = Keep { ttl: given, tags };
+            return Ok(cache.get_or_add(key, default, &keep)?.unwrap_or_else(|| default.clone()));
         }
-        let plan = Wishes { ttl, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
+        let plan = Wishes { ttl, tags, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
         flight(py, "get_or_set")?.call1((this, key, default, plan, failed, old))
     }
 
@@ -214,13 +216,14 @@ impl Cache {
     /// >>> asyncio.run(cache.aget_or_set("a", compute, ttl=60))
     /// 42
     #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
-    #[pyo3(signature = (key, default, ttl=Given::Unset, *, stale_ttl=None, early=None, negative_ttl=None, negative=None,
-        on_error="call", wait=20.0))]
+    #[pyo3(signature = (key, default, ttl=Given::Unset, *, tags=None, stale_ttl=None, early=None, negative_ttl=None,
+        negative=None, on_error="call", wait=20.0))]
     fn aget_or_set<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         default: &Bound<'py, PyAny>,
         ttl: Given<'py>,
+        tags: Option<Bound<'py, PyAny>>,
         stale_ttl: Option<&Bound<'py, PyAny>>,
         early: Option<f64>,
         negative_ttl: Option<&Bound<'py, PyAny>>,
@@ -232,7 +235,7 @@ impl Cache {
         Key::of(key, &mut Scratch::new())?;
         let refresh = refresh(stale_ttl, early)?;
         for_functions(default, refresh.is_some() || negative_ttl.is_some() || negative.is_some())?;
-        let plan = Wishes { ttl, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
+        let plan = Wishes { ttl, tags, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
         flight(py, "aget_or_set")?.call1((this, key, default, plan))
     }
 
@@ -250,7 +253,8 @@ impl Cache {
 
     /// Stores a value that took `cost` seconds to make: in any case, in place of the version
     /// `token`, or if nothing is there. What the caller gets.
-    #[pyo3(signature = (key, value, cost, replaces, token, ttl=Ttl::Unset))]
+    #[expect(clippy::too_many_arguments, reason = "what a write is told, and what it did")]
+    #[pyo3(signature = (key, value, cost, replaces, token, ttl=Ttl::Unset, tags=Tags::NONE))]
     fn _made<'py>(
         &self,
         key: &Bound<'py, PyAny>,
@@ -259,9 +263,10 @@ impl Cache {
         replaces: bool,
         token: Option<u64>,
         ttl: Ttl,
+        tags: Tags<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let client_flags = cache_shm::cost(Duration::try_from_secs_f64(cost).unwrap_or_default());
-        let there = self.store(key, value, ttl, |map, key, value, options| {
+        let there = self.store(key, value, &Keep { ttl, tags }, |map, key, value, options| {
             let options = &WriteOptions { client_flags, ..*options };
             let mut copy = Vec::new();
             Ok(match token {
@@ -319,7 +324,7 @@ impl Cache {
     /// are used by way of its class, with ``self``.
     ///
     /// Args:
-    ///     ttl: As for `set`.
+    ///     ttl, tags: As for `set`.
     ///     key: A function of the same arguments that gives what tells calls apart.
     ///     prefix: Begins the keys instead of module and name; a lambda needs one.
     ///     typed: Keeps 1, 1.0 and True apart.
@@ -333,11 +338,12 @@ impl Cache {
     /// >>> square(7), square(number=7), square.cache_info()
     /// (49, 49, CacheInfo(hits=1, misses=1))
     #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
-    #[pyo3(signature = (ttl=Given::Unset, *, stale_ttl=None, early=None, negative_ttl=None, negative=None,
+    #[pyo3(signature = (ttl=Given::Unset, *, tags=None, stale_ttl=None, early=None, negative_ttl=None, negative=None,
         on_error="call", wait=20.0, **options))]
     fn memoize<'py>(
         this: &Bound<'py, Self>,
         ttl: Given<'py>,
+        tags: Option<Bound<'py, PyAny>>,
         stale_ttl: Option<&Bound<'py, PyAny>>,
         early: Option<f64>,
         negative_ttl: Option<&Bound<'py, PyAny>>,
@@ -352,7 +358,7 @@ impl Cache {
             ttl => (None, ttl),
         };
         let refresh = refresh(stale_ttl, early)?;
-        let plan = Wishes { ttl, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
+        let plan = Wishes { ttl, tags, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
         let decorator = kept::load(py, "pycache._memoize")?.getattr("Memoize")?;
         let decorator = decorator.call(PyTuple::new(py, [this.as_any(), plan.as_any()])?, options)?;
         function.map_or(Ok(decorator.clone()), |function| decorator.call1((function,)))

@@ -51,7 +51,6 @@ impl CacheIterator {
     }
 
     fn step(&self) -> cache_shm::Result<Option<(Vec<u8>, u8)>> {
-        let map = self.cache.get().handle().map()?;
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let Progress { cursor, found } = &mut *progress;
         loop {
@@ -59,7 +58,7 @@ impl CacheIterator {
                 return Ok(Some(next));
             }
             let Some(at) = *cursor else { return Ok(None) };
-            *cursor = map.scan(at, &mut |key: &[u8], meta: &cache_shm::Meta| {
+            *cursor = self.cache.get().handle().scan(at, &mut |key: &[u8], meta: &cache_shm::Meta| {
                 if key.starts_with(&self.prefix.0) {
                     found.push_back((key.to_vec(), meta.key_form));
                 }

@@ -186,16 +186,16 @@ impl Lease {
         let py = cache.py();
         let mut scratch = Scratch::new();
         let bytes = Key::of(name, &mut scratch)?.bytes;
-        let map = cache.get().handle.map().map_err(Cache::raise(py))?;
+        let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
         let kind = match count {
             0 if flight => Kind::Flight,
             0 => Kind::Lock,
             _ => Kind::Semaphore,
         };
-        let name = map.lease_name(kind, bytes).map_err(Cache::raise(py))?;
+        let name = at.map.lease_name(kind, at.key(bytes)).map_err(Cache::raise(py))?;
         if count > 0 {
             // Says whether a semaphore can have so many.
-            map.free_permits(name, count).map_err(Cache::raise(py))?;
+            at.map.free_permits(name, count).map_err(Cache::raise(py))?;
         }
         let (ttl_ms, cache) = (ttl_ms(py, ttl)?, cache.clone().unbind());
         Ok(Lease { cache, name, count, ttl_ms, reentrant, holdings: Mutex::default() })
@@ -299,8 +299,8 @@ impl Rate {
         let py = cache.py();
         let mut scratch = Scratch::new();
         let bytes = Key::of(name, &mut scratch)?.bytes;
-        let map = cache.get().handle.map().map_err(Cache::raise(py))?;
-        let name = map.lease_name(Kind::Limit, bytes).map_err(Cache::raise(py))?;
+        let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
+        let name = at.map.lease_name(Kind::Limit, at.key(bytes)).map_err(Cache::raise(py))?;
         let Ttl::For(per) = per else {
             let reason = "per is more than zero seconds";
             return Err(errors::exception(py, &Error::InvalidArgument { reason }));

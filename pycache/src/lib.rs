@@ -4,10 +4,10 @@
 //! become Python objects. Nothing here decides what is stored, kept or found.
 //!
 //! Reading order: `key` and `value` say what objects are as bytes, `wait` how a
-//! write waits, `operations`, `cache`, `lifetimes`, `versioned`, `walks`, `pinned`,
-//! `reserve`, `leases`, `waiter`, `flight`, `memo` and `fastcall` what users call, `open` and `arguments`
-//! what they may say, `iterate` and `errors` what they get back; `logs` is what `logging` hears; `kept` is for what
-//! is made once, `clock`
+//! write waits, `operations`, `cache`, `namespaces`, `lifetimes`, `versioned`, `walks`, `pinned`,
+//! `reserve`, `leases`, `waiter`, `flight`, `memo` and `fastcall` what users call, `open` and
+//! `arguments` what they may say, `iterate` and `errors` what they get back; `logs` is what
+//! `logging` hears; `kept` is for what is made once, `clock`
 //! for tests. The rules that unsafe code cites are in
 //! `safety`.
 
@@ -22,8 +22,9 @@ mod kept;
 mod key;
 mod leases;
 mod lifetimes;
-mod memo;
 mod logs;
+mod memo;
+mod namespaces;
 mod open;
 mod operations;
 mod pinned;

@@ -13,7 +13,7 @@ impl Cache {
         let mut scratch = Scratch::new();
         let bytes = Key::of(key, &mut scratch)?.bytes;
         let expires_at_ms = self.expires_at(key.py(), ttl)?;
-        self.write(key.py(), 0, |map, timeout_ns| map.touch(bytes, expires_at_ms, timeout_ns))
+        self.write(key.py(), 0, |at, timeout_ns| at.map.touch(at.key(bytes), expires_at_ms, timeout_ns))
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Options {
     pub group: Option<u32>,
     pub dir: Option<PathBuf>,
     pub prealloc: Option<bool>,
+    /// The namespace's name; empty for the default one.
+    pub namespace: String,
     pub coder: Coder,
 }
 
@@ -76,11 +78,31 @@ pub(crate) fn configured(py: Python<'_>, name: Option<&str>) -> PyResult<Setting
     Settings::read(name).map_err(|error| errors::exception(py, &error))
 }
 
+/// The name of a namespace: text that is not empty, or None for the default one.
+pub(crate) fn namespace(object: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
+    let Some(object) = object else { return Ok(String::new()) };
+    let Ok(name) = object.cast::<PyString>() else {
+        let class = object.get_type();
+        return Err(PyTypeError::new_err(format!("the name of a namespace is a str; not {}", class.name()?)));
+    };
+    let name = name.to_cow()?.into_owned();
+    if name.is_empty() {
+        let error = Error::LabelLength { bytes: 0, bytes_max: cache_shm::NAMESPACE_NAME_BYTES as u64 };
+        return Err(errors::exception(object.py(), &error));
+    }
+    Ok(name)
+}
+
 /// The time to live of sets that name none.
 pub(crate) fn default_ttl(given: &Given<'_>, configured: &Settings) -> PyResult<Ttl> {
-    let Given::Value(object) = given else {
-        return Ok(configured.ttl.flatten().map_or(Ttl::Never, Ttl::For));
-    };
+    match given {
+        Given::Unset => Ok(configured.ttl.flatten().map_or(Ttl::Never, Ttl::For)),
+        Given::Value(object) => lasting_ttl(object),
+    }
+}
+
+/// A time to live that has not passed already.
+pub(crate) fn lasting_ttl(object: &Bound<'_, PyAny>) -> PyResult<Ttl> {
     match Ttl::of(object)? {
         Ttl::Past => {
             let reason = "the default ttl of a cache is more than zero seconds, or None for ever";
@@ -198,7 +220,30 @@ impl Options {
         let cache = cache.map_err(|error| errors::exception(py, &error))?;
         logs::deliver(py, &cache);
         self.tell(py, cache.opened())?;
-        Ok(cache)
+        self.enter(py, cache)
+    }
+
+    /// A handle in the namespace that is said.
+    fn enter(&self, py: Python<'_>, cache: cache_shm::Cache) -> PyResult<cache_shm::Cache> {
+        if self.namespace.is_empty() {
+            return Ok(cache);
+        }
+        py.detach(|| cache.namespace(self.namespace.as_bytes())).map_err(|error| errors::exception(py, &error))
+    }
+
+    /// The same for another namespace of the same region, and a handle on that.
+    pub fn within(
+        &self,
+        py: Python<'_>,
+        handle: &cache_shm::Cache,
+        namespace: String,
+        ttl: Ttl,
+    ) -> PyResult<(Options, cache_shm::Cache)> {
+        let coder = self.coder.within(py, &namespace)?;
+        let (name, dir) = (self.name.clone(), self.dir.clone());
+        let options = Options { name, dir, ttl, namespace, coder, ..*self };
+        let handle = options.enter(py, handle.clone())?;
+        Ok((options, handle))
     }
 
     /// Warns of what the caller did not ask for.
@@ -240,8 +285,14 @@ impl Options {
         keywords.set_item("group", self.group)?;
         keywords.set_item("dir", dir)?;
         keywords.set_item("prealloc", self.prealloc)?;
+        keywords.set_item("namespace", self.namespace_name())?;
         self.coder.reopen(&keywords)?;
         Ok(keywords)
+    }
+
+    /// The namespace as users see it.
+    pub fn namespace_name(&self) -> Option<&str> {
+        (!self.namespace.is_empty()).then_some(&self.namespace)
     }
 
     /// The default ttl as users see it.

@@ -5,12 +5,12 @@
 
 use std::mem::MaybeUninit;
 
-use cache_shm::{Error, Meta, NEVER, WriteOptions, kind};
+use cache_shm::{Error, Map, Meta, NEVER, Os, Scope, WriteOptions, kind};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 use pyo3::{PyTypeCheck, ffi, intern};
 
-use crate::arguments::{self, Ttl};
+use crate::arguments::{self, Keep, Ttl};
 use crate::cache::Cache;
 use crate::key::{self, Key, Scratch};
 use crate::pinned;
@@ -82,7 +82,7 @@ impl Cache {
     #[inline(always)]
     pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, DETACH_BYTES);
-        match self.handle.map().and_then(|map| map.get(key, &mut receiver)) {
+        match self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)) {
             Ok(Some(_)) => receiver.finish(key, &self.options.coder).map(Some),
             Ok(None) => Ok(None),
             Err(error) => self.lookup_failed(py, key, receiver.too_large(), &error),
@@ -107,7 +107,8 @@ impl Cache {
     /// The value under `key`, with its version.
     pub fn lookup_versioned<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
         let mut receiver = Receiver::new(py, usize::MAX);
-        let found = self.handle.map().and_then(|map| map.get(key, &mut receiver)).map_err(Self::raise(py))?;
+        let found =
+            self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)).map_err(Self::raise(py))?;
         let Some(meta) = found else { return Ok(None) };
         receiver.finish(key, &self.options.coder).map(|value| Some((value, meta.version)))
     }
@@ -115,7 +116,8 @@ impl Cache {
     /// The value under `key`, without counting as a use of it: for walks over the whole cache.
     pub fn look<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, usize::MAX);
-        let found = self.handle.map().and_then(|map| map.peek(key, &mut receiver)).map_err(Self::raise(py))?;
+        let found =
+            self.handle.scope().and_then(|at| at.map.peek(at.key(key), &mut receiver)).map_err(Self::raise(py))?;
         found.map(|_| receiver.finish(key, &self.options.coder)).transpose()
     }
 
@@ -203,45 +205,54 @@ impl Cache {
     pub fn write<T, F>(&self, py: Python<'_>, copied_bytes: usize, operation: F) -> PyResult<T>
     where
         T: Send,
-        F: Fn(&cache_shm::Map<cache_shm::Os>, u64) -> cache_shm::Result<T> + Sync,
+        F: Fn(Scope<'_>, u64) -> cache_shm::Result<T> + Sync,
     {
         wait::write(py, &self.handle, self.options.timeout, copied_bytes, operation)
     }
 
     #[inline]
-    pub fn store<T, F>(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl, operation: F) -> PyResult<T>
+    pub fn store<T, F>(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        keep: &Keep<'_>,
+        operation: F,
+    ) -> PyResult<T>
     where
         T: Send,
-        F: Fn(&cache_shm::Map<cache_shm::Os>, &[u8], &[u8], &WriteOptions) -> cache_shm::Result<T> + Sync,
+        F: Fn(&Map<Os>, cache_shm::Key<'_>, &[u8], &WriteOptions) -> cache_shm::Result<T> + Sync,
     {
         let mut scratch = Scratch::new();
         let key = Key::of(key, &mut scratch)?;
         let (kind, mut payload) = self.encode(key.bytes, value)?;
+        let tags = keep.tags.names()?;
         let options = WriteOptions {
             kind,
             key_form: key.form,
-            expires_at_ms: self.expires_at(value.py(), ttl)?,
+            expires_at_ms: self.expires_at(value.py(), keep.ttl)?,
+            tags: &tags,
             ..WriteOptions::default()
         };
         if let Payload::Lent(lent) = &payload {
             // Its owner may change it as soon as others run: one attempt while nobody does,
             // and then with a copy, however large.
             let options = WriteOptions { timeout_ns: 0, ..options };
-            match self.handle.writer().and_then(|map| operation(map, key.bytes, lent.bytes(), &options)) {
+            let once = |at: Scope<'_>| operation(at.map, at.key(key.bytes), lent.bytes(), &options);
+            match self.handle.writing_scope().and_then(once) {
                 Err(Error::Busy { .. }) => payload = payload.own(),
                 outcome => return outcome.map_err(Self::raise(value.py())),
             }
         }
         let bytes = payload.bytes();
-        self.write(value.py(), bytes.len(), |map, timeout_ns| {
-            operation(map, key.bytes, bytes, &WriteOptions { timeout_ns, ..options })
+        self.write(value.py(), bytes.len(), |at, timeout_ns| {
+            operation(at.map, at.key(key.bytes), bytes, &WriteOptions { timeout_ns, ..options })
         })
     }
 
     /// Stores `value` under `key`.
     #[inline]
-    pub fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<()> {
-        self.store(key, value, ttl, |map, key, value, options| map.set(key, value, options).map(drop))
+    pub fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, keep: &Keep<'_>) -> PyResult<()> {
+        self.store(key, value, keep, |map, key, value, options| map.set(key, value, options).map(drop))
     }
 
     /// Decodes a value that a write operation copied out.
@@ -254,9 +265,9 @@ impl Cache {
         &self,
         key: &Bound<'py, PyAny>,
         value: &Bound<'py, PyAny>,
-        ttl: Ttl,
+        keep: &Keep<'_>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let there = self.store(key, value, ttl, |map, key, value, options| {
+        let there = self.store(key, value, keep, |map, key, value, options| {
             let mut copy = Vec::new();
             Ok(map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)))
         })?;
@@ -266,9 +277,9 @@ impl Cache {
     }
 
     pub fn pop_bytes(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<(Meta, Vec<u8>)>> {
-        self.write(py, 0, |map, timeout_ns| {
+        self.write(py, 0, |at, timeout_ns| {
             let mut copy = Vec::new();
-            Ok(map.take(key, timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
+            Ok(at.map.take(at.key(key), timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
         })
     }
 
@@ -282,8 +293,8 @@ impl Cache {
             expires_at_ms: self.expires_at(key.py(), ttl)?,
             ..WriteOptions::default()
         };
-        let sum = self.write(key.py(), 0, |map, timeout_ns| {
-            map.incr(bytes.bytes, delta, default, &WriteOptions { timeout_ns, ..options })
+        let sum = self.write(key.py(), 0, |at, timeout_ns| {
+            at.map.incr(at.key(bytes.bytes), delta, default, &WriteOptions { timeout_ns, ..options })
         })?;
         sum.ok_or_else(|| key::missing(key))
     }
@@ -309,8 +320,8 @@ impl Cache {
             ..WriteOptions::default()
         };
         let default = default.map(|(_, bytes)| bytes);
-        self.write(py, tail.len(), |map, timeout_ns| {
-            map.append(key.bytes, tail, default, &WriteOptions { timeout_ns, ..options })
+        self.write(py, tail.len(), |at, timeout_ns| {
+            at.map.append(at.key(key.bytes), tail, default, &WriteOptions { timeout_ns, ..options })
         })
     }
 
@@ -319,9 +330,9 @@ impl Cache {
         &self,
         py: Python<'_>,
         items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
-        ttl: Ttl,
+        keep: &Keep<'_>,
     ) -> PyResult<Vec<(usize, Error)>> {
-        let expires_at_ms = self.expires_at(py, ttl)?;
+        let (expires_at_ms, tags) = (self.expires_at(py, keep.ttl)?, keep.tags.names()?);
         let mut scratches: Vec<Scratch> = items.iter().map(|_| Scratch::new()).collect();
         let mut encoded = Vec::with_capacity(items.len());
         let mut total = 0;
@@ -333,17 +344,18 @@ impl Cache {
             total += payload.bytes().len();
             encoded.push((key, kind, payload));
         }
-        let writes: Vec<(&[u8], &[u8], WriteOptions)> = encoded
+        let at = self.handle.writing_scope().map_err(Self::raise(py))?;
+        let writes: Vec<_> = encoded
             .iter()
             .map(|(key, kind, payload)| {
-                let (kind, key_form) = (*kind, key.form);
-                let options = WriteOptions { kind, key_form, expires_at_ms, timeout_ns: 0, ..WriteOptions::default() };
-                (key.bytes, payload.bytes(), options)
+                let (kind, key_form, tags) = (*kind, key.form, &tags[..]);
+                let options =
+                    WriteOptions { kind, key_form, expires_at_ms, tags, timeout_ns: 0, ..WriteOptions::default() };
+                (at.key(key.bytes), payload.bytes(), options)
             })
             .collect();
-        let map = self.handle.writer().map_err(Self::raise(py))?;
         let mut failed = Vec::new();
-        let mut run = || map.set_many(&writes, &mut |index, error| failed.push((index, error)));
+        let mut run = || at.map.set_many(&writes, &mut |index, error| failed.push((index, error)));
         if total < DETACH_BYTES {
             run()
         } else {
@@ -356,9 +368,10 @@ impl Cache {
                 remaining.push((index, error));
                 continue;
             }
-            let (key, value, options) = &writes[index];
-            let retried = self.write(py, value.len(), |map, timeout_ns| {
-                match map.set(key, value, &WriteOptions { timeout_ns, ..*options }) {
+            let (_, value, options) = &writes[index];
+            let key = encoded[index].0.bytes;
+            let retried = self.write(py, value.len(), |at, timeout_ns| {
+                match at.map.set(at.key(key), value, &WriteOptions { timeout_ns, ..*options }) {
                     Err(Error::Busy { waited_ms }) => Err(Error::Busy { waited_ms }),
                     outcome => Ok(outcome.err()),
                 }

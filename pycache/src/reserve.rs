@@ -2,9 +2,8 @@
 
 use cache_shm::Error;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
-use crate::arguments::{Given, Ttl};
+use crate::arguments::{Given, keep};
 use crate::cache::Cache;
 use crate::errors;
 use crate::kept::load;
@@ -26,12 +25,13 @@ impl Cache {
     /// ...     buffer[:] = b"hello"
     /// >>> cache["greeting"]
     /// b'hello'
-    #[pyo3(signature = (key, nbytes, ttl=Given::Unset))]
+    #[pyo3(signature = (key, nbytes, ttl=Given::Unset, *, tags=None))]
     fn reserve<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         nbytes: usize,
         ttl: Given<'py>,
+        tags: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, cache) = (this.py(), this.get());
         // What can be told to fail is refused before it is filled.
@@ -45,11 +45,6 @@ impl Cache {
         if bytes > bytes_max {
             return Err(errors::exception(py, &Error::ValueTooLarge { bytes, bytes_max }));
         }
-        let mut arguments = vec![this.clone().into_any(), key.clone(), nbytes.into_pyobject(py)?.into_any()];
-        if let Given::Value(ttl) = ttl {
-            Ttl::of(&ttl)?;
-            arguments.push(ttl);
-        }
-        load(py, "pycache._views")?.getattr("Reservation")?.call1(PyTuple::new(py, arguments)?)
+        load(py, "pycache._views")?.getattr("Reservation")?.call1((this, key, nbytes, keep(py, &ttl, tags.as_ref())?))
     }
 }

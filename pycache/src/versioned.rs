@@ -3,7 +3,7 @@
 use cache_shm::Cas;
 use pyo3::prelude::*;
 
-use crate::arguments::{self, Ttl};
+use crate::arguments::{self, Keep, Tags, Ttl};
 use crate::cache::Cache;
 use crate::key::{Key, Scratch};
 
@@ -37,15 +37,16 @@ impl Cache {
     ///
     /// >>> cache.cas("a", 1, None), cache.cas("a", 2, None)
     /// (True, False)
-    #[pyo3(signature = (key, value, token, ttl=Ttl::Unset))]
+    #[pyo3(signature = (key, value, token, ttl=Ttl::Unset, *, tags=Tags::NONE))]
     fn cas(
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::token)] token: Option<u64>,
         ttl: Ttl,
+        tags: Tags<'_>,
     ) -> PyResult<bool> {
-        self.store(key, value, ttl, |map, key, value, options| match token {
+        self.store(key, value, &Keep { ttl, tags }, |map, key, value, options| match token {
             Some(version) => Ok(matches!(map.cas(key, version, value, options)?, Cas::Stored(_))),
             None => Ok(map.add(key, value, options)?.is_some()),
         })

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use cache_shm::{Error, Map, Os, Result};
+use cache_shm::{Error, Result, Scope};
 use pyo3::prelude::*;
 
 use crate::{errors, logs};
@@ -29,11 +29,11 @@ pub(crate) fn write<T, F>(
 ) -> PyResult<T>
 where
     T: Send,
-    F: Fn(&Map<Os>, u64) -> Result<T> + Sync,
+    F: Fn(Scope<'_>, u64) -> Result<T> + Sync,
 {
     let outcome = 'outcome: {
         if copied_bytes < DETACH_BYTES {
-            match cache.writer().and_then(|map| operation(map, 0)) {
+            match cache.writing_scope().and_then(|at| operation(at, 0)) {
                 Ok(done) => break 'outcome Ok(done),
                 Err(Error::Busy { .. }) => {}
                 Err(error) => break 'outcome Err(errors::exception(py, &error)),
@@ -49,13 +49,13 @@ where
 fn wait<T, F>(py: Python<'_>, cache: &cache_shm::Cache, timeout: Duration, operation: &F) -> PyResult<T>
 where
     T: Send,
-    F: Fn(&Map<Os>, u64) -> Result<T> + Sync,
+    F: Fn(Scope<'_>, u64) -> Result<T> + Sync,
 {
     let start = Instant::now();
     loop {
         let slice = timeout.saturating_sub(start.elapsed()).min(SLICE);
         let slice_ns = slice.as_nanos() as u64;
-        match py.detach(|| cache.writer().and_then(|map| operation(map, slice_ns))) {
+        match py.detach(|| cache.writing_scope().and_then(|at| operation(at, slice_ns))) {
             Ok(done) => return Ok(done),
             Err(Error::Busy { .. }) => py.check_signals()?,
             Err(error) => return Err(errors::exception(py, &error)),

@@ -34,7 +34,7 @@ impl Cache {
         let keys = CacheIterator::new(this.clone().unbind(), What::Keys, Some(prefix));
         let mut count = 0;
         while let Some((key, _)) = keys.next_key(py)? {
-            count += usize::from(cache.write(py, 0, |map, timeout_ns| map.delete(&key, timeout_ns))?);
+            count += usize::from(cache.write(py, 0, |at, timeout_ns| at.map.delete(at.key(&key), timeout_ns))?);
         }
         Ok(count)
     }

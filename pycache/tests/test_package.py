@@ -54,7 +54,7 @@ def test_every_property_says_what_it_is() -> None:
 
 def test_the_signatures_can_be_inspected() -> None:
     assert list(inspect.signature(Cache.get).parameters) == ["self", "key", "default"]
-    assert list(inspect.signature(Cache.set).parameters) == ["self", "key", "value", "ttl"]
+    assert list(inspect.signature(Cache.set).parameters) == ["self", "key", "value", "ttl", "tags"]
     assert inspect.signature(Cache.incr).parameters["delta"].default == 1
 
 

@@ -46,8 +46,7 @@ impl<H: Host> Map<H> {
     ) -> Option<(Candidate<'_>, Hash, Vec<u8>)> {
         let candidate = self.candidate(word)?;
         let mut key = Vec::new();
-        candidate.copy_key(&mut key);
-        let hash = self.hasher.hash(&key);
+        let hash = self.hasher.key(candidate.key(&mut key));
         let is_its_place = hash.stripe(self.geometry.stripe_count) == stripe_index
             && hash.tag() == word.tag()
             && hash.buckets(self.geometry.bucket_shift).contains(&number)

@@ -240,8 +240,7 @@ impl<H: Host> Map<H> {
             if let Some(candidate) = self.candidate(Slot::new(0, Queue::Small, 0, *offset)) {
                 latest = latest.max(candidate.meta.expires_at_ms);
                 let mut key = Vec::new();
-                candidate.copy_key(&mut key);
-                let stripe = self.hasher.hash(&key).stripe(self.geometry.stripe_count);
+                let stripe = self.hasher.key(candidate.key(&mut key)).stripe(self.geometry.stripe_count);
                 live += if self.is_dead(&candidate.meta, self.stripe(stripe)) { 0 } else { *bytes };
             }
         }

@@ -21,6 +21,7 @@ use crate::segment::Use;
 use crate::slot::{Bucket, Link, Slot, moved};
 use crate::split::{Grown, Growth};
 use crate::sync::{AtomicU64, Ordering};
+use crate::types::Namespace;
 
 /// How far a version word that was behind its items is set before them: whatever was given
 /// and is gone since was given within so many.
@@ -50,7 +51,7 @@ struct Met<'m> {
     /// Blocks and directory parts that it leads to.
     kept: HashSet<u64>,
     /// Where each key is, with its version.
-    keys: HashMap<Vec<u8>, (u64, Place<'m>)>,
+    keys: HashMap<(Namespace, Vec<u8>), (u64, Place<'m>)>,
     version_max: u64,
     live: u64,
 }
@@ -322,6 +323,7 @@ impl<H: Host> Map<H> {
                 repaired.slots += u64::from(bucket.replace(slot, word, |_| Slot(0)));
                 continue;
             };
+            let key = (candidate.meta.namespace, key);
             let version = candidate.meta.version;
             let is_dead = self.is_dead(&candidate.meta, self.stripe(index));
             met.version_max = met.version_max.max(version);

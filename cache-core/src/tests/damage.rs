@@ -36,7 +36,7 @@ pub(super) fn operation(map: &Map<&TestHost>, random: &mut Random) {
         11 => drop(map.set(key, &vec![2; 20_000 + random.below(100_000) as usize], &options)),
         12 => drop(map.maintain(1 << 20)),
         13 => drop(map.scan(Cursor::from_u64(random.next()), &mut |_, _| ())),
-        14 => drop(map.take_any(TIMEOUT_NS, &mut Vec::new(), &mut value)),
+        14 => drop(map.take_any(crate::Namespace::DEFAULT, TIMEOUT_NS, &mut Vec::new(), &mut value)),
         15 => drop(map.get_many(&[key, b"another"], &mut |_, _, _| ())),
         16 => super::leases::use_a_lease(map, key, random.next()),
         17 => super::leases::use_a_semaphore(map, key, random.next()),

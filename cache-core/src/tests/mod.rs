@@ -3,6 +3,7 @@
 mod damage;
 mod leases;
 mod model;
+mod namespaces;
 mod no_evict;
 mod others;
 mod promises;

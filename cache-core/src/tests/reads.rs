@@ -6,7 +6,7 @@ use crate::item::Head;
 use crate::slot::{Queue, Slot};
 use crate::sync::Ordering;
 use crate::testing::{Bench, TestHost};
-use crate::{Map, Mode, WriteOptions, kind};
+use crate::{Map, Mode, WriteOptions};
 
 #[test]
 fn a_location_outside_the_segments_is_a_miss_whatever_lies_there() {
@@ -15,10 +15,10 @@ fn a_location_outside_the_segments_is_a_miss_whatever_lies_there() {
     let map = bench.attach(&host, 0);
     let key = b"sixteen byte key";
     map.set(key, b"a value", &WriteOptions::default()).unwrap();
-    let found = map.find(map.hash_key(key).unwrap(), key, Manner::Look).unwrap().unwrap();
+    let found = map.find(map.hash_key(key.into()).unwrap(), key.into(), Manner::Look).unwrap().unwrap();
     // A well-formed item in the reserved rows of namespaces.
     let at = bench.geometry.namespaces_offset;
-    let head = Head::for_value(key, 8, (kind::BYTES, 0), false, false);
+    let head = Head::for_value(key.into(), 8, &WriteOptions::default(), 0);
     let words = key.as_chunks::<8>().0.iter().map(|part| u64::from_le_bytes(*part));
     let item = [head.to_word(), found.meta.version].into_iter().chain(words).chain([0]);
     for (number, word) in item.enumerate() {

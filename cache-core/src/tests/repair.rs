@@ -145,7 +145,7 @@ fn a_slot_that_names_nothing_costs_one_key() {
     let bench = Bench::new(1 << 20, Mode::NoEvict);
     let map = bench.attach(&host, 0);
     fill(&map, 1000);
-    let found = map.find(map.hasher.hash(&key(5)), &key(5), crate::index::Manner::Look).unwrap().unwrap();
+    let found = map.find(map.hasher.hash(&key(5)), (&key(5)).into(), crate::index::Manner::Look).unwrap().unwrap();
     found.slot.fetch_add(8, Ordering::Relaxed);
     let repaired = repair(&map);
     assert_eq!((repaired.slots, repaired.stripes_reset.len()), (1, 0), "{repaired:?}");
@@ -159,7 +159,7 @@ fn a_key_that_is_there_twice_keeps_its_newer_value() {
     let map = bench.attach(&host, 0);
     fill(&map, 100);
     let hash = map.hasher.hash(&key(5));
-    let find = || map.find(hash, &key(5), crate::index::Manner::Look).unwrap().unwrap();
+    let find = || map.find(hash, (&key(5)).into(), crate::index::Manner::Look).unwrap().unwrap();
     let old = find().word;
     map.set(&key(5), &5u64.to_le_bytes(), &WriteOptions::default()).unwrap();
     let newer = find();
@@ -198,7 +198,7 @@ fn a_damaged_header_costs_one_key_and_the_walk_goes_on_behind_it() {
     let bench = Bench::new(1 << 20, Mode::NoEvict);
     let map = bench.attach(&host, 0);
     fill(&map, 1000);
-    let found = map.find(map.hasher.hash(&key(5)), &key(5), crate::index::Manner::Look).unwrap().unwrap();
+    let found = map.find(map.hasher.hash(&key(5)), (&key(5)).into(), crate::index::Manner::Look).unwrap().unwrap();
     map.region.word(found.offset).store(u64::MAX, Ordering::Relaxed);
     let row = map.row(found.segment);
     row.written().store(u64::MAX, Ordering::Relaxed);

@@ -22,7 +22,7 @@ pub(super) fn keys(place: Place, arguments: &Keys, output: &mut Output) -> Resul
     while let Some(from) = cursor.take()
         && count < limit
     {
-        cursor = map.scan(from, &mut |key, meta| {
+        cursor = cache.scan(from, &mut |key, meta| {
             if key.starts_with(prefix) {
                 lines.push((key.to_vec(), *meta));
             }

@@ -102,6 +102,12 @@ pub const CSHM_NOT_HOLDER: i32 = 40;
 pub const CSHM_BAD_SIGNATURE: i32 = 41;
 /// An option in the environment or in a configuration file makes no sense.
 pub const CSHM_INVALID_CONFIG: i32 = 42;
+/// The name of a namespace has 1 to 64 bytes, that of a tag 1 to 255.
+pub const CSHM_LABEL_LENGTH: i32 = 43;
+/// The region has no room for another namespace.
+pub const CSHM_NAMESPACES_FULL: i32 = 44;
+/// A value has at most 64 tags.
+pub const CSHM_TOO_MANY_TAGS: i32 = 45;
 
 /// Attach only: CSHM_MISSING if there is no region.
 pub const CSHM_OPEN_EXISTING: u32 = 1;

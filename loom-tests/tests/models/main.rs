@@ -5,6 +5,8 @@ mod appending;
 #[cfg(loom)]
 mod clearing;
 #[cfg(loom)]
+mod evicting;
+#[cfg(loom)]
 mod growing;
 #[cfg(loom)]
 mod leases;
@@ -31,6 +33,7 @@ fn main() -> std::process::ExitCode {
         runs::CASES,
         growing::CASES,
         clearing::CASES,
+        evicting::CASES,
     ]
     .concat();
     let wanted: Vec<String> = std::env::args().skip(1).collect();

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 JSON, MSGPACK, NAMED, COMPRESSED, SIGNED = 17, 18, 19, 24, 25
@@ -88,6 +89,7 @@ class Codec:
     kind = 0
     name = ""
     _prefix = b""
+    _namespace = b""
     _dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
 
@@ -118,6 +120,12 @@ class Codec:
         if self._secret is not None and len(self._secret) < _SECRET_BYTES_MIN:
             raise ValueError("secret is str or bytes of at least 16 bytes, such as secrets.token_bytes(32)")
 
+    def within(self, namespace: str) -> Codec:
+        """The same for the values of a namespace."""
+        codec = copy(self)
+        codec._namespace = namespace.encode()
+        return codec
+
     def dumps(self, value: Any) -> tuple[int, bytes]:
         """Kind and bytes of a value that has no kind of its own."""
         data = self._dumps(value)
@@ -126,8 +134,9 @@ class Codec:
         return self.kind, self._prefix + data
 
     def _mac(self, kind: int, key: bytes, data: bytes) -> bytes:
-        # The key is signed too, so that no value can be put under another key.
-        begin = _MAC_BEGIN + len(key).to_bytes(4, "little") + key + bytes([kind])
+        # The key and its namespace are signed too, so that no value can be put under another key.
+        lengths = len(key) | len(self._namespace) << 24
+        begin = _MAC_BEGIN + lengths.to_bytes(4, "little") + self._namespace + key + bytes([kind])
         mac = hmac.new(self._secret or b"", begin, "sha256")
         mac.update(data)
         return mac.digest()

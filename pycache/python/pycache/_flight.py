@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,12 @@ class Plan:
         self.on_error = on_error
         self.wait = wait
 
+    def tagged(self, tag: str) -> Plan:
+        """The same with one more tag."""
+        plan = copy(self)
+        plan.keep = self.keep | {"tags": (*self.keep.get("tags", ()), tag)}
+        return plan
+
 
 # --- failures -----------------------------------------------------------------------------------
 
@@ -133,7 +140,7 @@ def _remember(cache: _Caches, key: Any, plan: Plan, error: Exception) -> None:
     try:
         if _class_named(kind.__module__, kind.__qualname__) is not kind or kind(*error.args).args != error.args:
             raise TypeError(f"{kind.__qualname__} is not made again from its args")
-        cache.set(_aside(key), (kind.__module__, kind.__qualname__, error.args), plan.negative_ttl)
+        cache.set(_aside(key), (kind.__module__, kind.__qualname__, error.args), plan.negative_ttl, tags=plan.keep.get("tags", ()))
     except Exception as failure:
         code = getattr(failure, "code", None) or type(failure).__name__
         count(cache, code, failure, "does not remember an exception")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, ItemsView, Iterable,
 from datetime import datetime, timedelta
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Protocol, final, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, final, overload
 
 from typing_extensions import Self, TypeVar, disjoint_base
 
@@ -20,6 +20,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _K = TypeVar("_K")
 _V_co = TypeVar("_V_co", covariant=True)
+# One tag, or some.
+_Tags: TypeAlias = str | bytes | Iterable[str | bytes]
 
 class _KeysAndGetItem(Protocol[_K, _V_co]):
     def keys(self) -> Iterable[_K]: ...
@@ -48,10 +50,12 @@ __all__ = [
     "InvalidConfig",
     "InvalidKey",
     "InvalidKey",
+    "InvalidLabel",
     "InvalidName",
     "InvalidSize",
     "Lease",
     "LeasesFull",
+    "NamespacesFull",
     "NestedTooDeep",
     "NoSpace",
     "NotAppendable",
@@ -74,6 +78,7 @@ __all__ = [
     "RegionSymlink",
     "RegionTruncated",
     "SizeMismatch",
+    "TooManyTags",
     "UnsupportedFilesystem",
     "UnsupportedType",
     "ValueTooLarge",
@@ -107,6 +112,15 @@ class NotAppendable(CacheError, TypeError):
 
 class LeasesFull(CacheError, OSError):
     """Every row that a lock, permit or rate limit of this name can have is in use."""
+
+class InvalidLabel(CacheError, ValueError):
+    """The name of a namespace has 1 to 64 bytes, and that of a tag 1 to 255."""
+
+class NamespacesFull(CacheError, OSError):
+    """The region has no room for another namespace; those that there are stay."""
+
+class TooManyTags(CacheError, ValueError):
+    """A value has 64 tags at most."""
 
 class NotHolder(CacheError, RuntimeError):
     """A lock or permit is given back or extended by who does not hold it, or after its ttl."""
@@ -242,6 +256,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         compress_min: int | None = None,
         secret: str | bytes | None = ...,
         secret_file: str | PathLike[str] | None = None,
+        namespace: str | None = None,
     ) -> Self: ...
     @overload
     def get(self, key: _Key, default: None = None) -> _Value | None: ...
@@ -263,7 +278,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
 
     @overload
     def view(self, key: _Key, default: _Default) -> memoryview | _Default: ...
-    def reserve(self, key: _Key, nbytes: int, ttl: float | timedelta | None = ...) -> Reservation:
+    def reserve(self, key: _Key, nbytes: int, ttl: float | timedelta | None = ..., *, tags: _Tags | None = None) -> Reservation:
         """A private buffer that is stored under ``key`` when it is committed."""
 
     def array(self, key: _Key, default: Any = None) -> Any:
@@ -288,16 +303,16 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def gets(self, key: _Key, default: _Value) -> tuple[_Value, int | None]: ...
     @overload
     def gets(self, key: _Key, default: _Default) -> tuple[_Value | _Default, int | None]: ...
-    def cas(self, key: _Key, value: _Value, token: int | None, ttl: float | timedelta | None = ...) -> bool:
+    def cas(self, key: _Key, value: _Value, token: int | None, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> bool:
         """Stores ``value`` if ``key`` is as ``gets`` found it; True if it was stored."""
 
-    def set(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> None:
+    def set(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> None:
         """Stores ``value``; ttl unset: the cache's default, None: for ever, <= 0: expired already."""
 
-    def add(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> bool:
+    def add(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> bool:
         """Stores ``value`` only if ``key`` is not there; True if it was stored."""
 
-    def replace(self, key: _Key, value: _Value, ttl: float | timedelta | None = ...) -> bool:
+    def replace(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> bool:
         """Stores ``value`` only if ``key`` is there; True if it was stored."""
 
     def delete(self, key: _Key) -> bool:
@@ -341,6 +356,8 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         self,
         items: Mapping[_Key, _Value] | Iterable[tuple[_Key, _Value]],
         ttl: float | timedelta | None = ...,
+        *,
+        tags: _Tags = ...,
     ) -> list[_Key]:
         """Stores every pair; a list of the keys that failed."""
 
@@ -378,6 +395,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: Callable[[], _Value],
         ttl: float | timedelta | None = ...,
         *,
+        tags: _Tags | None = None,
         stale_ttl: float | timedelta | None = None,
         early: float | None = None,
         negative_ttl: float | timedelta | None = None,
@@ -394,6 +412,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: _Value,
         ttl: float | timedelta | None = ...,
         *,
+        tags: _Tags | None = None,
         on_error: Literal["call", "raise"] = "call",
         wait: float = 20.0,
     ) -> _Value: ...
@@ -404,6 +423,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: Callable[[], Awaitable[_Value]],
         ttl: float | timedelta | None = ...,
         *,
+        tags: _Tags | None = None,
         stale_ttl: float | timedelta | None = None,
         early: float | None = None,
         negative_ttl: float | timedelta | None = None,
@@ -420,6 +440,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: Callable[[], _Value],
         ttl: float | timedelta | None = ...,
         *,
+        tags: _Tags | None = None,
         stale_ttl: float | timedelta | None = None,
         early: float | None = None,
         negative_ttl: float | timedelta | None = None,
@@ -434,6 +455,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         default: _Value,
         ttl: float | timedelta | None = ...,
         *,
+        tags: _Tags | None = None,
         on_error: Literal["call", "raise"] = "call",
         wait: float = 20.0,
     ) -> Coroutine[Any, Any, _Value]: ...
@@ -446,6 +468,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         replaces: bool,
         token: int | None,
         ttl: float | timedelta | None = ...,
+        tags: _Tags = ...,
     ) -> _Value: ...
     @property
     def failures(self) -> Counter[str]: ...
@@ -461,6 +484,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         self,
         ttl: float | timedelta | None = ...,
         *,
+        tags: _Tags | None = None,
         stale_ttl: float | timedelta | None = None,
         early: float | None = None,
         negative_ttl: float | timedelta | None = None,
@@ -475,10 +499,10 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     ) -> _Memoize: ...
     @overload
     def setdefault(
-        self: Cache[_Key, _Default | None], key: _Key, default: None = None, ttl: float | timedelta | None = ...
+        self: Cache[_Key, _Default | None], key: _Key, default: None = None, ttl: float | timedelta | None = ..., *, tags: _Tags = ...
     ) -> _Default | None: ...
     @overload
-    def setdefault(self, key: _Key, default: _Value, ttl: float | timedelta | None = ...) -> _Value: ...
+    def setdefault(self, key: _Key, default: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> _Value: ...
     @overload
     def update(self, other: _KeysAndGetItem[_Key, _Value] | Iterable[tuple[_Key, _Value]] = ..., /) -> None: ...
     @overload
@@ -488,11 +512,22 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         /,
         **entries: _Value,
     ) -> None: ...
-    def clear(self) -> None:
-        """Removes every key, in one step."""
+    def clear(self, *, all_namespaces: bool = False) -> None:
+        """Removes every key of this namespace, or of all, in one step."""
 
-    def stats(self) -> dict[str, int]:
-        """Counters of the whole region, summed over all its processes."""
+    def evict_tag(self, tag: str | bytes) -> None:
+        """Removes every value of this namespace that was stored with ``tag``, in one step."""
+
+    def namespace(self, name: str, ttl: float | timedelta | None = ...) -> Cache[_Key, _Value]:
+        """A handle on the namespace ``name`` of this region, which is made if it is not there yet."""
+
+    @property
+    def namespace_name(self) -> str | None: ...
+    def namespaces(self) -> dict[str, dict[str, int]]:
+        """The namespaces that were made in this region, with their counters."""
+
+    def stats(self, *, reset: bool = False) -> dict[str, int]:
+        """Counters of the whole region or of a namespace, summed over all processes."""
 
     def keys(self) -> KeysView[_Key]: ...
     def values(self) -> ValuesView[_Value]: ...

@@ -61,15 +61,15 @@ class Reservation:
     the end of the block, and dropped if the block raises.
     """
 
-    __slots__ = ("_cache", "_key", "_ttl", "buffer")
+    __slots__ = ("_cache", "_keep", "_key", "buffer")
 
     buffer: memoryview
     """The bytes, writable, zero at first; released when the reservation is over."""
 
-    def __init__(self, cache: Cache[Any, Any], key: Any, nbytes: int, *ttl: Any) -> None:
+    def __init__(self, cache: Cache[Any, Any], key: Any, nbytes: int, keep: dict[str, Any]) -> None:
         self._cache: Cache[Any, Any] | None = cache
         self._key = key
-        self._ttl = ttl
+        self._keep = keep
         self.buffer = memoryview(bytearray(nbytes))
 
     def commit(self) -> None:
@@ -79,7 +79,7 @@ class Reservation:
         """
         if self._cache is None:
             raise ValueError("the reservation is over: it was committed or discarded")
-        self._cache.set(self._key, self.buffer, *self._ttl)
+        self._cache.set(self._key, self.buffer, **self._keep)
         self.discard()
 
     def discard(self) -> None:

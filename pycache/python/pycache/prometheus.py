@@ -53,25 +53,29 @@ GAUGES = {
     "participants": ("participants", "Processes attached for writing."),
     "participants_max": ("participants_max", "Processes that can be attached for writing at once."),
     "pins": ("pins", "Pins held by views and reads."),
+    "evicted_age_ms": ("evicted_age_seconds", "About how long a value that nobody reads stays, at the last eviction."),
 }
 
 
 class Collector(BaseCollector):
     """The numbers of one cache, read when they are asked for.
 
-    They are those of the region, whichever process counted: with several processes, scrape one, or
+    They are those of the region and, with the label ``namespace``, of each of its namespaces, whichever
+    process counted: with several processes, scrape one, or
     take the greatest. The exception is ``cache_shm_errors_total``, by ``code``, which tells what this
     process raised, on all its caches. No key is ever a label.
 
     Args:
-        cache: An open cache; a read-only handle will do. While it cannot be read, closed for
-            example, ``cache_shm_up`` is 0 and the rest is missing.
+        cache: An open cache; a read-only handle will do, one of a namespace is a ValueError. While
+            it cannot be read, closed for example, ``cache_shm_up`` is 0 and the rest is missing.
         region: The label ``region`` of every metric, instead of the cache's name.
 
     Register it with ``prometheus_client.REGISTRY.register(Collector(cache))``.
     """
 
     def __init__(self, cache: Cache[Any, Any], region: str | None = None) -> None:
+        if cache.namespace_name is not None:
+            raise ValueError("a collector is of a whole region, and tells the numbers of its namespaces by their names")
         self._cache = cache
         self._region = region if region is not None else (cache.name or "private")
 
@@ -82,9 +86,9 @@ class Collector(BaseCollector):
     def collect(self) -> Iterator[Metric]:
         """Every metric, with its value now. Does not raise for what is wrong with the region."""
         try:
-            stats: dict[str, Any] = self._cache.stats()
+            stats, spaces = self._cache.stats(), self._cache.namespaces()
         except CacheError:
-            stats = {}
+            stats, spaces = {}, {}
         up = GaugeMetricFamily("cache_shm_up", "1 if the region can be read.", labels=["region"])
         up.add_metric([self._region], float(bool(stats)))
         yield up
@@ -93,8 +97,14 @@ class Collector(BaseCollector):
             for field, (name, text) in fields.items():
                 if field in stats:
                     metric = family(f"cache_shm_{name}", text, labels=["region"])
-                    metric.add_metric([self._region], float(stats[field]))
+                    metric.add_metric([self._region], stats[field] / (1000.0 if field.endswith("_ms") else 1.0))
                     yield metric
+        for field in spaces[next(iter(spaces))] if spaces else ():
+            name, text = COUNTERS[field]
+            metric = CounterMetricFamily(f"cache_shm_namespace_{name}", text, labels=["region", "namespace"])
+            for namespace, counts in spaces.items():
+                metric.add_metric([self._region, namespace], float(counts[field]))
+            yield metric
         errors = CounterMetricFamily("cache_shm_errors", "Errors that this process raised, on all its caches.", labels=["code"])
         for code, count in error_counts().items():
             errors.add_metric([code], float(count))

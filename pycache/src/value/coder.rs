@@ -88,6 +88,17 @@ impl Coder {
         Ok(coder)
     }
 
+    /// The same for the values of another namespace.
+    pub fn within(&self, py: Python<'_>, namespace: &str) -> PyResult<Coder> {
+        let within = |(codec, number, name): &(Py<PyAny>, u8, String)| {
+            let codec = codec.bind(py).call_method1(intern!(py, "within"), (namespace,))?;
+            Ok::<_, PyErr>((codec.unbind(), *number, name.clone()))
+        };
+        let codec = self.codec.as_ref().map(within).transpose()?;
+        let given = self.given.as_ref().map(|given| given.clone_ref(py));
+        Ok(Coder { codec, given, ..*self })
+    }
+
     /// Adds the arguments that make another handle do the same.
     pub fn reopen(&self, keywords: &Bound<'_, PyDict>) -> PyResult<()> {
         match &self.given {
