@@ -35,6 +35,7 @@ def holder(directory: str, name: str = "test") -> subprocess.Popen[str]:
     script = f"""
 import signal
 from pycache import Cache
+signal.alarm({2 * SECONDS_MAX})
 cache = Cache({name!r}, dir={directory!r})
 assert cache.lock("held").acquire()
 print("held", flush=True)

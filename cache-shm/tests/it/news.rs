@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use cache_core::Owner;
 use cache_shm::{Cache, Clock, LOG_TARGET};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::support::{DEADLINE, Dir, Peer};
+use crate::support::{DEADLINE, Dir, Peer, Raw, edit_header};
 
 /// Keys that lie in every stripe of a small region.
 const KEYS: u32 = 400;
@@ -127,4 +128,31 @@ fn a_region_that_got_a_default_size_says_so() {
     let told = heard(&dir.file("unsized"));
     let size = cache.geometry().unwrap().region_bytes.to_string();
     assert!(matches!(&told[..], [(Level::Info, text)] if text.contains(&size)), "{told:?}");
+}
+
+#[test]
+fn a_repair_that_found_something_is_told() {
+    listen();
+    let dir = Dir::new();
+    let cache = dir.region("a").size(2 << 20).create().unwrap();
+    // In the name of a slot that nobody ever had.
+    Raw::open(&dir.file("a")).take_every_stripe(Owner::new(5, 77));
+    let repairs =
+        || heard(&dir.file("a")).into_iter().filter(|(_, text)| text.contains("a repair of")).collect::<Vec<_>>();
+    assert!(!cache.repair().unwrap().found_nothing());
+    assert!(matches!(&repairs()[..], [(Level::Warn, _)]), "{:?}", heard(&dir.file("a")));
+    assert!(cache.repair().unwrap().found_nothing());
+    assert_eq!(repairs().len(), 1);
+}
+
+#[test]
+fn a_region_that_was_made_anew_after_a_boot_is_told_once() {
+    listen();
+    let dir = Dir::new();
+    drop(dir.region("a").size(1 << 20).create().unwrap());
+    edit_header(&dir.file("a"), |page| page[cache_core::layout::header::BOOT_ID as usize] ^= 1);
+    let _first = dir.region("a").open_or_create().unwrap();
+    let _second = dir.region("a").open_or_create().unwrap();
+    let told = heard(&dir.file("a"));
+    assert!(matches!(&told[..], [(Level::Warn, text)] if text.contains("before this boot")), "{told:?}");
 }
