@@ -1,7 +1,7 @@
 //! One thread of a process that sleeps for all who wait for locks and must not sleep themselves:
 //! the tasks of event loops.
 //!
-//! Owns: that thread, which lives from the first wait to a second or two after the last. It sleeps on
+//! Owns: that thread, which lives from the first wait to a moment after the last. It sleeps on
 //! the bells of all names that are waited for, in one system call (`futex_waitv`), and looks
 //! after whatever rings; and every [`TICK`] after all, because death and deadlines ring
 //! nobody. When a name is free it tells one who waits for it, by a descriptor that an event
@@ -34,7 +34,7 @@ use crate::sys::failed;
 /// Longest time between two looks at a name.
 const TICK: Duration = Duration::from_millis(20);
 /// How long the thread stays when nobody waits.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(100);
 /// Words that the kernel lets one thread sleep on, our own among them.
 const WORDS_MAX: usize = 128;
 const STACK_BYTES: usize = 128 * 1024;

@@ -183,7 +183,9 @@ def test_tasks_of_a_loop_get_the_old_value_while_one_makes_it_anew(cache_shm: Ca
             await go.wait()
             return "new"
 
-        ask = lambda: cache_shm.aget_or_set("key", make, 60, stale_ttl=30)  # noqa: E731
+        def ask() -> Any:
+            return cache_shm.aget_or_set("key", make, 60, stale_ttl=30)
+
         renewer = asyncio.ensure_future(ask())
         await begun.wait()
         old = [await ask(), await ask()]

@@ -184,6 +184,9 @@ class Memoize:
                 name = parameter.name
                 if name in ignore:
                     continue
+                if name not in bound.arguments:
+                    # CPython 3.13.0 binds a keyword that has the name of a parameter without one.
+                    raise TypeError(f"missing a required argument: {name!r}")
                 value = bound.arguments[name]
                 if parameter.kind is kinds.VAR_POSITIONAL:
                     parts += [_text(item, typed) for item in value]
