@@ -75,7 +75,7 @@ SECTIONS = {
     ),
     "views": (
         "Views",
-        "A view is laid over the value where it lies, at any size, and given back at once; `get` copies.",
+        "A view is laid over the value where it lies and given back at once; `get` copies. The region has been full.",
     ),
     "once": (
         "Values made once",

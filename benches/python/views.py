@@ -33,6 +33,9 @@ def main() -> int:
     options = parser.parse_args()
     order = random.Random(options.seed)
     with pycache.Cache(None, size="128MiB") as cache:
+        # As in use: a region that has been full is known to have all its memory.
+        for number in range(160 * MIB // (64 * KIB)):
+            cache.set(f"before:{number}", bytes(60 * KIB))
         for name, size in SIZES.items():
             cache.set(name, bytes(size))
             view = cache.view(name)

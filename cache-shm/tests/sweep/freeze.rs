@@ -19,10 +19,16 @@ const WORDS_MAX: usize = 64;
 /// Places to stop at without `--all`.
 const STOPS_PART: usize = 5;
 
-/// Writes ten times the region's size. Returns how many sets the stopped writer held up.
-fn write_past(cache: &Cache) -> Result<(u64, u64), String> {
+/// Writes ten times the region's size; where nothing may be dropped, clears and writes half of it.
+/// Returns how many sets were done, and how many the stopped writer held up.
+fn write_past(cache: &Cache, mode: Mode) -> Result<(u64, u64), String> {
     let (mut stored, mut busy) = (0, 0);
-    for number in 0..TIMES * REGION_BYTES / VALUE_BYTES as u64 {
+    let mut bytes = TIMES * REGION_BYTES;
+    if mode == Mode::NoEvict {
+        cache.clear().map_err(|error| error.to_string())?;
+        bytes = REGION_BYTES / 2;
+    }
+    for number in 0..bytes / VALUE_BYTES as u64 {
         match cache.set(&key(number % 20_000), &value(number, VALUE_BYTES)) {
             Ok(_) => stored += 1,
             Err(Error::Busy { .. }) => busy += 1,
@@ -43,7 +49,7 @@ fn stop_after(dir: &Dir, scenario: &Scenario, prepared: &Prepared, steps: u64) -
     // Another comes and goes before: what it leaves behind is cleaned up, and no more.
     drop(open()?);
     let cache = open()?;
-    let (stored, busy) = write_past(&cache)?;
+    let (stored, busy) = write_past(&cache, scenario.mode)?;
     // One stripe of sixteen can be held.
     if busy * 8 > stored {
         return Err(format!("{busy} sets were held up, {stored} were not"));
@@ -61,7 +67,7 @@ fn stop_after(dir: &Dir, scenario: &Scenario, prepared: &Prepared, steps: u64) -
         stop => return Err(format!("the writer went on and {stop:?}")),
     }
     let cache = open()?;
-    let (_, busy) = write_past(&cache)?;
+    let (_, busy) = write_past(&cache, scenario.mode)?;
     if busy > 0 {
         return Err(format!("{busy} sets are held up by a writer that is done"));
     }
@@ -91,9 +97,8 @@ fn points(dir: &Dir, scenario: &Scenario, prepared: &Prepared, swept: &mut Swept
 pub fn sweep(all: bool) -> Result<Swept, String> {
     let dir = Dir::new();
     let mut swept = Swept::default();
-    for name in ["set_evicting", "set_full_overwrite", "set_run_where_free"] {
+    for name in ["set_evicting", "set_full_overwrite", "set_run_where_free", "set_run_compacting"] {
         let scenario = Scenario::named(name);
-        assert_eq!(scenario.mode, Mode::Evict);
         let prepared = scenario.prepare(&dir)?;
         let points = points(&dir, &scenario, &prepared, &mut swept)?;
         let mut missed = 0;
