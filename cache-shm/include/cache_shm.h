@@ -245,17 +245,17 @@
 /*
  The name of a namespace has 1 to 64 bytes, that of a tag 1 to 255.
  */
-#define CSHM_LABEL_LENGTH 42
+#define CSHM_LABEL_LENGTH 43
 
 /*
  The region has no room for another namespace.
  */
-#define CSHM_NAMESPACES_FULL 43
+#define CSHM_NAMESPACES_FULL 44
 
 /*
  A value has at most 64 tags.
  */
-#define CSHM_TOO_MANY_TAGS 44
+#define CSHM_TOO_MANY_TAGS 45
 
 /*
  Attach only: CSHM_MISSING if there is no region.
