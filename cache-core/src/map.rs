@@ -156,7 +156,7 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`, or what `destination` returns.
-    #[inline]
+    #[inline(always)]
     pub fn get<'k, D: Destination + ?Sized>(
         &self,
         key: impl Into<Key<'k>>,
