@@ -164,6 +164,8 @@ pub(crate) struct Found<'a> {
     /// Bytes of the whole item.
     pub bytes: u64,
     pub meta: Meta,
+    /// The bucket's counter before the slot was looked at.
+    pub counter: u64,
 }
 
 /// How a lookup treats what it finds.
@@ -490,6 +492,7 @@ impl<H: Host> Map<H> {
             offset: candidate.offset,
             bytes: candidate.shape.bytes,
             meta: candidate.meta,
+            counter: met.counter,
         };
         if candidate.meta.value_bytes > COPY_BYTES_MAX && manner == Manner::Use {
             return self.examine_large(path, found, manner, key, stripe, read);

@@ -110,6 +110,8 @@ pub mod control {
     pub const HANDOVER_COUNT: u64 = DEFAULT_GENERATION + 8;
     /// One more than the highest participant slot ever used.
     pub const PARTICIPANT_HIGH: u64 = HANDOVER_COUNT + 8;
+    /// Stripes that repair emptied.
+    pub const RESETS: u64 = PARTICIPANT_HIGH + 8;
     /// Next ticket: the order in which segments were opened.
     pub const TICKET: u64 = LINE_BYTES;
     /// Tickets below this were opened before the last clear (hint).

@@ -60,6 +60,7 @@ mod split;
 mod validate;
 mod victim;
 mod walk;
+mod witness;
 mod write;
 
 #[cfg(all(test, not(loom)))]
@@ -84,3 +85,4 @@ pub use types::{
     Buffer, Cas, Destination, Key, Meta, NEVER, Namespace, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind,
 };
 pub use validate::Report;
+pub use witness::Witness;

@@ -102,6 +102,6 @@ impl<H: Host> Map<H> {
             return Ordinary::Doubt;
         }
         let segment = ((offset - self.geometry.segments_offset) >> self.geometry.segment_shift) as u32;
-        Ordinary::Found(Found { bucket, slot, word, segment, offset, bytes, meta })
+        Ordinary::Found(Found { bucket, slot, word, segment, offset, bytes, meta, counter })
     }
 }

@@ -122,7 +122,8 @@ impl<H: Host> Map<H> {
         self.mark_now(namespace.number().into()).unwrap_or(Mark(0))
     }
 
-    fn is_outdated(&self, mark: Mark) -> bool {
+    #[inline]
+    pub(crate) fn is_outdated(&self, mark: Mark) -> bool {
         self.mark_now(mark.number()) != Some(mark)
     }
 
@@ -204,6 +205,15 @@ fn tag_words<'a>(item: &'a [AtomicU64], value_at: u64, value_bytes: &mut usize) 
 }
 
 impl Candidate<'_> {
+    /// Copies the mark of its namespace, if it has one, and those of its tags.
+    pub fn copy_marks(&self, out: &mut Vec<Mark>) {
+        self.copy_tags(out);
+        if let Some(at) = self.shape.namespace_at {
+            // Relaxed: as for the value.
+            out.push(Mark(self.words[at as usize / 8].load(Ordering::Relaxed)));
+        }
+    }
+
     /// Copies the marks of its tags.
     pub fn copy_tags(&self, out: &mut Vec<Mark>) {
         out.clear();

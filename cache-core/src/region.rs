@@ -55,6 +55,12 @@ impl Region {
         unsafe { self.base.add(offset as usize).cast() }
     }
 
+    /// The offset of one of its words.
+    #[inline(always)]
+    pub fn offset_of(&self, word: &AtomicU64) -> u64 {
+        (std::ptr::from_ref(word).addr() - self.base.addr()) as u64
+    }
+
     /// The word at `offset`, a multiple of 8.
     #[inline(always)]
     pub fn word(&self, offset: u64) -> &AtomicU64 {

@@ -13,7 +13,7 @@ use crate::blocks::{DIRECTORY, IN_USE};
 use crate::deadline::Deadline;
 use crate::hash::{Hash, TAG_BITS, prefix};
 use crate::host::Host;
-use crate::layout::{block, stripe as at};
+use crate::layout::{block, control, stripe as at};
 use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::participant::Worker;
@@ -353,6 +353,9 @@ impl<H: Host> Map<H> {
         }
         // Release: after the entries, or readers would be led to blocks of long ago.
         stripe.root().store(0, Ordering::Release);
+        // AcqRel: before anything is stored in the stripe again. The counters of its blocks tell
+        // nobody that they lead nowhere; see `witness`.
+        self.control_word(control::RESETS).fetch_add(1, Ordering::AcqRel);
         let carried = self.version_carried(index, blocks);
         // Relaxed, all: these words change only under the lock that we hold.
         let version = stripe.version().load(Ordering::Relaxed);

@@ -20,6 +20,8 @@ mod pinning;
 mod reading;
 #[cfg(loom)]
 mod runs;
+#[cfg(loom)]
+mod witnessing;
 
 #[cfg(loom)]
 fn main() -> std::process::ExitCode {
@@ -34,6 +36,7 @@ fn main() -> std::process::ExitCode {
         growing::CASES,
         clearing::CASES,
         evicting::CASES,
+        witnessing::CASES,
     ]
     .concat();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
