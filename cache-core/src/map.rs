@@ -142,6 +142,12 @@ impl<H: Host> Map<H> {
         self.tally(namespace, counter, count);
     }
 
+    /// The hash of a key in this region, for tables of those who keep something beside it.
+    #[inline]
+    pub fn hash<'k>(&self, key: impl Into<Key<'k>>) -> u64 {
+        self.hasher.key(key.into()).0
+    }
+
     /// The hash of a key that may be stored.
     #[inline]
     pub(crate) fn hash_key(&self, key: Key<'_>) -> Result<Hash> {

@@ -13,12 +13,14 @@ use cache_shm::Error;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::arguments::{self, Given, Keep, Tags, Ttl};
 use crate::errors;
 use crate::iterate::{CacheIterator, What};
 use crate::kept::{Kept, load};
 use crate::key::{self, Key, Scratch};
+use crate::local::Local;
 use crate::open::{self, Identity, Options};
 
 /// A cache in shared memory, the same one in every process that opens its name.
@@ -51,6 +53,9 @@ use crate::open::{self, Identity, Options};
 ///         key, and a value that is not is BadSignature. Pickled handles carry it.
 ///     secret_file: A file that holds the secret instead; pickled handles carry its name only.
 ///     namespace: The handle is in this namespace, as `namespace` gives it.
+///     local: Objects that this handle keeps and gives again, at most, as long as the region still
+///         has the values that they were made of. Of types that cannot change.
+///     share_mutable: Keeps objects of all types: nobody may change what `get` returns.
 ///
 /// What is not given comes from the environment (``CACHE_SHM_SIZE`` for ``size``, and so on), else
 /// from a file, else it is the default: docs/guide/configuration.md. A mistake there is InvalidConfig.
@@ -70,6 +75,8 @@ pub(crate) struct Cache {
     pub value_bytes_max: u64,
     /// What `==` and `hash` go by: the region's file, or a number for a private one.
     pub identity: Identity,
+    /// Objects that are given again, if the constructor asked for that.
+    pub local: Option<Box<Local>>,
 }
 
 /// A class of `pycache._views`, for what Python code does as well.
@@ -84,7 +91,8 @@ impl Cache {
     #[expect(clippy::too_many_arguments, reason = "a constructor with keywords, as Python has them")]
     #[pyo3(signature = (name, size=None, ttl=Given::Unset, *, timeout=Given::Unset, evict=None, ephemeral=None,
         read_only=None, on_mismatch=None, mode=None, group=None, dir=None, prealloc=None, serializer=Given::Unset,
-        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None, namespace=None))]
+        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None, namespace=None, local=0,
+        share_mutable=false))]
     fn new(
         name: &Bound<'_, PyAny>,
         size: Option<&Bound<'_, PyAny>>,
@@ -104,6 +112,8 @@ impl Cache {
         secret: Given<'_>,
         secret_file: Option<PathBuf>,
         namespace: Option<&Bound<'_, PyAny>>,
+        local: usize,
+        share_mutable: bool,
     ) -> PyResult<Cache> {
         let py = name.py();
         let name = open::name(name)?;
@@ -130,7 +140,8 @@ impl Cache {
         let handle = options.open(py)?;
         let value_bytes_max = handle.map().map_err(Self::raise(py))?.geometry().item_bytes_max();
         let identity = handle.path().map_or_else(Identity::private, Identity::File);
-        Ok(Cache { handle, options, value_bytes_max, identity })
+        let local = open::local(py, local, share_mutable)?;
+        Ok(Cache { handle, options, value_bytes_max, identity, local })
     }
 
     /// The value under `key`, or `default`, without counting as a use of the key: for tools that
@@ -468,9 +479,9 @@ impl Cache {
         this
     }
 
-    #[pyo3(signature = (*_error))]
-    fn __exit__(&self, _error: &Bound<'_, PyTuple>) {
-        self.close();
+    #[pyo3(signature = (*error))]
+    fn __exit__(&self, error: &Bound<'_, PyTuple>) {
+        self.close(error.py());
     }
 
     /// Closes this handle; the region stays. Closing twice is fine, use afterwards is an error.
@@ -478,8 +489,11 @@ impl Cache {
     /// >>> cache.close()
     /// >>> cache.closed
     /// True
-    fn close(&self) {
+    fn close(&self, py: Python<'_>) {
         self.handle.clone().close();
+        if let Some(local) = &self.local {
+            local.clear(py);
+        }
     }
 
     /// Removes the region for everyone. Handles that have it open get RegionGone once, on their
@@ -550,6 +564,22 @@ impl Cache {
         }
         let size = cache.handle.map().map_err(Self::raise(py))?.geometry().region_bytes;
         let reopen = load(py, "pycache._views")?.getattr("reopen")?;
-        Ok((reopen, (this.get_type(), cache.options.reopen(py, size, cache.handle.path())?)))
+        let keywords = cache.options.reopen(py, size, cache.handle.path())?;
+        if let Some(local) = &cache.local {
+            keywords.set_item("local", local.count_max())?;
+            keywords.set_item("share_mutable", local.share_mutable())?;
+        }
+        Ok((reopen, (this.get_type(), keywords)))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.local.as_ref().map_or(Ok(()), |local| local.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        // The collector calls it attached, and holds what it clears.
+        if let Some(local) = &self.local {
+            Python::attach(|py| local.clear(py));
+        }
     }
 }

@@ -22,6 +22,7 @@ mod kept;
 mod key;
 mod leases;
 mod lifetimes;
+mod local;
 mod logs;
 mod memo;
 mod namespaces;

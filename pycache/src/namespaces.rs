@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 
 use crate::arguments::{Given, text_or_bytes};
 use crate::cache::Cache;
+use crate::local::Local;
 use crate::open::{self, Identity};
 
 impl Cache {
@@ -55,7 +56,9 @@ impl Cache {
         };
         let name = open::namespace(Some(name))?;
         let (options, handle) = self.options.within(py, &self.handle, name, ttl)?;
-        Ok(Cache { handle, options, value_bytes_max: self.value_bytes_max, identity: self.identity.clone() })
+        let (value_bytes_max, identity) = (self.value_bytes_max, self.identity.clone());
+        let local = self.local.as_ref().map(|local| Box::new(Local::new(local.count_max(), local.share_mutable())));
+        Ok(Cache { handle, options, value_bytes_max, identity, local })
     }
 
     /// Name of this handle's namespace; None for the default one.

@@ -14,8 +14,12 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::arguments::{self, Given, Ttl};
 use crate::errors;
+use crate::local::Local;
 use crate::logs;
 use crate::value::coder::{Coder, Wanted};
+
+/// Most objects that a handle keeps.
+const LOCAL_COUNT_MAX: usize = 1 << 30;
 
 /// Which region a handle is on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +57,16 @@ pub(crate) struct Options {
     /// The namespace's name; empty for the default one.
     pub namespace: String,
     pub coder: Coder,
+}
+
+/// The table of objects that a handle keeps, if it has one.
+pub(crate) fn local(py: Python<'_>, count_max: usize, share_mutable: bool) -> PyResult<Option<Box<Local>>> {
+    match count_max {
+        0 if share_mutable => Err(invalid(py, "share_mutable is for local=, which keeps objects")),
+        0 => Ok(None),
+        1..=LOCAL_COUNT_MAX => Ok(Some(Box::new(Local::new(count_max, share_mutable)))),
+        _ => Err(invalid(py, "local is a number of objects, at most 2**30")),
+    }
 }
 
 /// The name of a region: text, or None for a private one.

@@ -13,6 +13,7 @@ use pyo3::{PyTypeCheck, ffi, intern};
 use crate::arguments::{self, Keep, Ttl};
 use crate::cache::Cache;
 use crate::key::{self, Key, Scratch};
+use crate::local::Local;
 use crate::pinned;
 use crate::value::{self, Payload, Receiver};
 use crate::wait::{self, DETACH_BYTES};
@@ -78,9 +79,36 @@ impl Cache {
         move |error| errors::exception(py, &error)
     }
 
-    /// The value under `key`, copied out and decoded.
+    /// The value under `key`.
     #[inline(always)]
     pub fn lookup<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match &self.local {
+            None => self.read(py, key),
+            Some(local) => self.lookup_local(py, local, key),
+        }
+    }
+
+    /// The value under `key`: the object that was made of it before, if that is kept.
+    fn lookup_local<'py>(&self, py: Python<'py>, local: &Local, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let at = self.handle.scope().map_err(Self::raise(py))?;
+        if let Some(object) = local.get(py, at, key) {
+            return Ok(Some(object));
+        }
+        let mut receiver = Receiver::new(py, DETACH_BYTES);
+        match at.map.get_witnessed(at.key(key), &mut receiver) {
+            Ok(Some((_, witness))) => {
+                let object = receiver.finish(key, &self.options.coder)?;
+                local.keep(at, key, &object, witness)?;
+                Ok(Some(object))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => self.lookup_failed(py, key, receiver.too_large(), &error),
+        }
+    }
+
+    /// The value under `key`, copied out and decoded.
+    #[inline(always)]
+    fn read<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut receiver = Receiver::new(py, DETACH_BYTES);
         match self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)) {
             Ok(Some(_)) => receiver.finish(key, &self.options.coder).map(Some),

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pycache import Cache
 
 # Longer than any test waits on a slow machine.
 PATIENCE = 60.0
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Returns when ``holds()`` does."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it never came about")
 
 
 def wait_for(cache: Cache, key: Any, value: Any) -> None:

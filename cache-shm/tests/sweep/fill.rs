@@ -121,6 +121,6 @@ pub fn fill_thinly_viewed(cache: &Cache) {
     (0..12).step_by(3).for_each(|number| assert!(cache.delete(&key(number)).expect("a writable region")));
 }
 
-pub fn kind(cache: &Cache, kind: u8) -> WriteOptions {
+pub fn kind(cache: &Cache, kind: u8) -> WriteOptions<'static> {
     WriteOptions { kind, ..cache.options() }
 }

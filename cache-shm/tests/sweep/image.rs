@@ -52,12 +52,14 @@ pub fn attach(dir: &Path, name: &str, timeout: Duration) -> Result<Cache, String
     Cache::builder(Some(name)).dir(dir).timeout(timeout).open().map_err(|error| format!("attach: {error}"))
 }
 
-/// Every key with its value, without a trace in the region.
+/// Every key of the default namespace with its value, without a trace in the region.
 pub fn contents(cache: &Cache) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, String> {
     let map = cache.map().map_err(|error| error.to_string())?;
     let mut keys = Vec::new();
     let mut cursor = Cursor::START;
-    while let Some(next) = map.scan(cursor, &mut |key, _| keys.push(key.to_vec())).map_err(|error| error.to_string())? {
+    while let Some(next) =
+        cache.scan(cursor, &mut |key, _| keys.push(key.to_vec())).map_err(|error| error.to_string())?
+    {
         cursor = next;
     }
     let mut contents = BTreeMap::new();

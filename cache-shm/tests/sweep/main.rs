@@ -17,6 +17,7 @@ mod freeze;
 mod image;
 mod scenario;
 mod trace;
+mod witness;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -121,7 +122,9 @@ fn main() -> ExitCode {
         let outcome = sweep(scenario, all);
         report(scenario.name, outcome, began.elapsed().as_secs_f64());
     }
-    for (name, run) in [("create", create::sweep as fn(bool) -> Result<Swept, String>), ("freeze", freeze::sweep)] {
+    let others: [(&str, fn(bool) -> Result<Swept, String>); 3] =
+        [("create", create::sweep), ("freeze", freeze::sweep), ("witness", witness::sweep)];
+    for (name, run) in others {
         if is_wanted(name) {
             let began = Instant::now();
             let outcome = run(all);

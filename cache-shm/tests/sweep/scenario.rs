@@ -9,8 +9,7 @@ use cache_shm::{Cache, Mode, Stats, View, WriteOptions};
 
 use crate::fill::{
     fill_alike, fill_around_large, fill_expired, fill_full, fill_full_expired, fill_full_some_expired,
-    fill_full_viewed, fill_most, fill_some, fill_thinly, fill_thinly_viewed, fill_with_runs, key, kind, put, set,
-    value,
+    fill_full_viewed, fill_most, fill_some, fill_thinly, fill_thinly_viewed, fill_with_runs, key, put, set, value,
 };
 use crate::image::{Dir, TIMEOUT_STEPPED, attach};
 
@@ -106,6 +105,17 @@ fn fork_and_wait() {
         }
         assert_eq!(libc::waitpid(child, &mut 0, 0), child);
     }
+}
+
+fn put_tagged(cache: &Cache, number: u64) {
+    let options = WriteOptions { tags: &[b"tag", b"other"], ..cache.options() };
+    cache.set_with(&key(number), &value(number, 100), &options).expect("room");
+}
+
+/// Some values with a tag beside others without.
+fn fill_tagged(cache: &Cache) {
+    fill_some(cache);
+    (0..20).for_each(|number| put_tagged(cache, number));
 }
 
 fn nothing(_: &Cache) -> Vec<(u64, u32)> {
@@ -249,6 +259,16 @@ pub fn all() -> Vec<Scenario> {
             assert!(cache.touch(b"large", Some(Duration::from_secs(1000))).unwrap());
         }),
         scenario!("clear", NoEvict, fill_some, |cache, _| cache.clear().unwrap()),
+        scenario!("namespace", NoEvict, fill_some, |cache, number| drop(
+            cache.namespace(&number.to_le_bytes()).unwrap()
+        )),
+        scenario!("set_named", NoEvict, fill_some, |cache, _| put(
+            &cache.namespace(b"name").unwrap(),
+            &key(7),
+            &value(1, 100)
+        )),
+        scenario!("set_tagged", NoEvict, fill_tagged, |cache, _| put_tagged(cache, 7)),
+        scenario!("evict_tag", NoEvict, fill_tagged, |cache, _| cache.evict_tag(b"tag").unwrap()),
         scenario!(
             "set_after_clear",
             NoEvict,

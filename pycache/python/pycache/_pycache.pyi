@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, final,
 from typing_extensions import Self, TypeVar, disjoint_base
 
 from ._memoize import Memoized, _Memoize
-from ._views import Reservation
+from ._views import LocalInfo, Reservation
 from .leases import Lock, RateLimit, Semaphore
 
 _Key = TypeVar("_Key", default=Any)
@@ -257,6 +257,8 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         secret: str | bytes | None = ...,
         secret_file: str | PathLike[str] | None = None,
         namespace: str | None = None,
+        local: int = 0,
+        share_mutable: bool = False,
     ) -> Self: ...
     @overload
     def get(self, key: _Key, default: None = None) -> _Value | None: ...
@@ -525,6 +527,9 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def namespace_name(self) -> str | None: ...
     def namespaces(self) -> dict[str, dict[str, int]]:
         """The namespaces that were made in this region, with their counters."""
+
+    def local_info(self) -> LocalInfo | None:
+        """What the objects did that this handle keeps; None without ``local=``."""
 
     def stats(self, *, reset: bool = False) -> dict[str, int]:
         """Counters of the whole region or of a namespace, summed over all processes."""

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from . import Cache
+
+
+class LocalInfo(NamedTuple):
+    """Objects that a handle gave again, what it had to read, and how many objects it keeps."""
+
+    hits: int
+    misses: int
+    currsize: int
+    maxsize: int
 
 
 def _text(view: KeysView[Any] | ValuesView[Any] | ItemsView[Any, Any], cache: Cache[Any, Any]) -> str:
