@@ -53,7 +53,7 @@ pub enum Command {
     /// List keys
     Keys(Keys),
     /// Print a region's counters
-    Stats(Region),
+    Stats(Stats),
     /// Check a region for contradictions, changing nothing
     Verify(Verify),
     /// Heal a region: remove what contradicts itself, keep the rest
@@ -110,6 +110,31 @@ pub struct Region {
     pub name: String,
 }
 
+/// Which keys are meant
+#[derive(Debug, Args)]
+pub struct Within {
+    /// Namespace of the keys, instead of the one without a name
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
+/// Print a region's counters
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --namespace the counters of that namespace; without it those of the whole region, and of
+each namespace with --json.
+
+Examples:
+  cache-shm stats sessions
+  cache-shm stats sessions --namespace users --json")]
+pub struct Stats {
+    /// Name of the region
+    pub name: String,
+    /// Only the counters of this namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
 /// Print a value
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -132,6 +157,8 @@ pub struct Get {
     /// Write the value to a file; it is not touched if the key is not there
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub within: Within,
 }
 
 /// Store a value
@@ -180,6 +207,8 @@ pub struct Set {
     /// Longest wait for another writer [default: as configured, else 1s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub within: Within,
 }
 
 /// Kinds of value that can be given as text.
@@ -214,6 +243,8 @@ pub struct Delete {
     /// Longest wait for another writer, for each key [default: as configured, else 1s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub within: Within,
 }
 
 /// List keys
@@ -244,6 +275,8 @@ pub struct Keys {
     /// Print each key's bytes, followed by a NUL, instead of lines
     #[arg(short = '0', long, conflicts_with_all = ["count", "json"])]
     pub null: bool,
+    #[command(flatten)]
+    pub within: Within,
 }
 
 /// Check a region for contradictions, changing nothing

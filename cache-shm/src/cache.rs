@@ -426,6 +426,8 @@ impl Cache {
     /// `LabelLength`, `NamespacesFull`, `Busy`. A read-only handle finds nothing in a namespace
     /// that nobody has made.
     pub fn namespace(&self, name: &[u8]) -> Result<Cache> {
+        // Says whether the name is one; an empty one would be the default namespace's.
+        self.map()?.find_namespace(name)?;
         let handle = Cache(Arc::new(self.0.sibling(name)?));
         handle.0.namespace.in_map(handle.map()?, !self.is_read_only())?;
         Ok(handle)

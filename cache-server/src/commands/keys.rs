@@ -12,7 +12,7 @@ use crate::failure::Result;
 use crate::output::{Output, insert_bytes, printable};
 
 pub(super) fn keys(place: Place, arguments: &Keys, output: &mut Output) -> Result<bool> {
-    let cache = place.look(&arguments.name)?;
+    let cache = arguments.within.of(place.look(&arguments.name)?)?;
     let map = cache.map()?;
     let prefix = arguments.prefix.as_deref().map(OsStrExt::as_bytes).unwrap_or_default();
     let limit = arguments.limit.unwrap_or(u64::MAX);

@@ -13,10 +13,10 @@ mod values;
 use std::path::Path;
 use std::time::Duration;
 
-use cache_shm::{Cache, Mismatch, Mode};
+use cache_shm::{Cache, Mismatch, Mode, NamespaceInfo};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{Cli, Command, Create, Destroy};
+use crate::cli::{Cli, Command, Create, Destroy, Stats, Within};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, grouped, sized};
 
@@ -31,7 +31,7 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Set(arguments) => values::set(place, arguments, output),
         Command::Delete(arguments) => values::delete(place, arguments, output),
         Command::Keys(arguments) => keys::keys(place, arguments, output),
-        Command::Stats(region) => stats(place, &region.name, output),
+        Command::Stats(arguments) => stats(place, arguments, output),
         Command::Verify(arguments) => repair::verify(place, arguments, output),
         Command::Repair(arguments) => repair::repair(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
@@ -68,6 +68,16 @@ impl Place<'_> {
             None => builder,
         }
         .open()?)
+    }
+}
+
+impl Within {
+    /// The handle of the namespace that is meant.
+    fn of(&self, cache: Cache) -> Result<Cache> {
+        match &self.namespace {
+            Some(name) => Ok(cache.namespace(name.as_bytes())?),
+            None => Ok(cache),
+        }
     }
 }
 
@@ -200,17 +210,33 @@ fn listed(cache: &Cache) -> Result<Option<cache_shm::RegionInfo>> {
     Ok(cache_shm::regions(path.parent())?.into_iter().find(same_file))
 }
 
-fn stats(place: Place, name: &str, output: &mut Output) -> Result<bool> {
-    let stats = place.look(name)?.stats()?;
-    let hit_percent = crate::replay::percent(stats.hits, stats.hits + stats.misses);
+fn stats(place: Place, arguments: &Stats, output: &mut Output) -> Result<bool> {
+    let cache = place.look(&arguments.name)?;
+    let spaces = cache.namespaces()?;
+    let named = |info: &NamespaceInfo| (String::from_utf8_lossy(&info.name).into_owned(), info.counts().to_vec());
+    let fields = match &arguments.namespace {
+        None => cache.stats()?.fields(),
+        Some(name) => match spaces[1..].iter().find(|info| info.name == name.as_bytes()) {
+            Some(info) => info.counts().to_vec(),
+            None => return Ok(false),
+        },
+    };
+    let count = |wanted: &str| fields.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, count)| *count);
+    let hit_percent = crate::replay::percent(count("hits"), count("hits") + count("misses"));
     if output.is_json() {
-        let mut object: Map<String, Value> =
-            stats.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        object.insert("hit_percent".to_owned(), hit_percent.into());
-        output.json(&object.into())?;
+        let object = |fields: Vec<(&str, u64)>| -> Map<String, Value> {
+            fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+        };
+        let mut answer = object(fields);
+        answer.insert("hit_percent".to_owned(), hit_percent.into());
+        if arguments.namespace.is_none() {
+            let spaces: Map<String, Value> =
+                spaces[1..].iter().map(named).map(|(name, counts)| (name, object(counts).into())).collect();
+            answer.insert("namespaces".to_owned(), spaces.into());
+        }
+        output.json(&answer.into())?;
     } else {
-        let mut pairs: Vec<(&str, String)> =
-            stats.fields().into_iter().map(|(name, value)| (name, grouped(value))).collect();
+        let mut pairs: Vec<(&str, String)> = fields.iter().map(|(name, value)| (*name, grouped(*value))).collect();
         pairs.push(("hit_percent", format!("{hit_percent:.2}")));
         let width = pairs.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
         pairs.iter_mut().for_each(|(_, value)| *value = format!("{value:>width$}"));

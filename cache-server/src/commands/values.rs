@@ -21,11 +21,11 @@ pub(super) fn insert_meta(object: &mut Map<String, Value>, meta: &Meta, now_ms: 
 }
 
 pub(super) fn get(place: Place, arguments: &Get, output: &mut Output) -> Result<bool> {
-    let cache = place.look(&arguments.name)?;
+    let cache = arguments.within.of(place.look(&arguments.name)?)?;
     let key = key_bytes(&arguments.key, arguments.hex)?;
     let map = cache.map()?;
     let mut stored = Vec::new();
-    let found = map.get(&key, &mut stored)?;
+    let found = cache.get_into(&key, &mut stored)?;
     let mut object = Map::new();
     object.insert("found".to_owned(), found.is_some().into());
     insert_bytes(&mut object, "key", &key);
@@ -57,7 +57,7 @@ pub(super) fn set(place: Place, arguments: &Set, output: &mut Output) -> Result<
         (None, None) => (read_file(Path::new("-"))?, false),
     };
     let (kind, value) = encode(given, arguments.kind, from_argument)?;
-    let cache = place.change(&arguments.name, arguments.timeout)?;
+    let cache = arguments.within.of(place.change(&arguments.name, arguments.timeout)?)?;
     let ttl = match arguments.ttl {
         Some(Ttl(ttl)) => ttl,
         None => Settings::read(Some(&arguments.name))?.ttl.flatten(),
@@ -83,7 +83,7 @@ pub(super) fn set(place: Place, arguments: &Set, output: &mut Output) -> Result<
 
 pub(super) fn delete(place: Place, arguments: &Delete, output: &mut Output) -> Result<bool> {
     let keys: Vec<Vec<u8>> = arguments.keys.iter().map(|key| key_bytes(key, arguments.hex)).collect::<Result<_>>()?;
-    let cache = place.change(&arguments.name, arguments.timeout)?;
+    let cache = arguments.within.of(place.change(&arguments.name, arguments.timeout)?)?;
     let mut deleted = 0;
     for key in &keys {
         deleted += usize::from(cache.delete(key)?);

@@ -406,3 +406,28 @@ fn the_list_is_empty_without_regions_and_names_each_one() {
         assert!(run.text().lines().any(|line| line.starts_with(name) && line.contains("1,048,576")), "{}", run.text());
     }
 }
+
+#[test]
+fn a_namespace_has_keys_and_counters_of_its_own() {
+    let place = Place::new();
+    place.run(&["create", "r", "--size", "2MiB"]).done();
+    place.run(&["set", "r", "key", "plain"]).done();
+    place.run(&["set", "r", "key", "Ada", "--namespace", "users"]).done();
+    assert_eq!(place.run(&["get", "r", "key"]).done().text(), "plain");
+    assert_eq!(place.run(&["get", "r", "key", "--namespace", "users"]).done().text(), "Ada");
+    assert_eq!(place.run(&["keys", "r", "--count"]).done().text(), "1\n");
+    assert_eq!(place.run(&["keys", "r", "--namespace", "users"]).done().text(), "key\n");
+    let stats = place.run(&["stats", "r", "--json"]).done().json();
+    assert_eq!((stats["sets"].as_u64(), stats["namespaces"]["users"]["sets"].as_u64()), (Some(2), Some(1)));
+    let users = place.run(&["stats", "r", "--namespace", "users", "--json"]).done().json();
+    assert_eq!((users["sets"].as_u64(), users["items"].as_u64()), (Some(1), None));
+    assert_eq!(place.run(&["stats", "r", "--namespace", "nobody"]).code, 1);
+    // To look leaves no trace: nobody's name is taken.
+    assert_eq!(place.run(&["get", "r", "key", "--namespace", "nobody"]).code, 1);
+    assert_eq!(place.run(&["keys", "r", "--namespace", "nobody"]).code, 1);
+    place.run(&["delete", "r", "key", "--namespace", "users"]).done();
+    assert_eq!(place.run(&["get", "r", "key"]).done().text(), "plain");
+    let stats = place.run(&["stats", "r", "--json"]).done().json();
+    assert_eq!(stats["namespaces"].as_object().map(|names| names.len()), Some(1));
+    place.run(&["--json", "get", "r", "key", "--namespace", ""]).failed("label_length");
+}
