@@ -68,6 +68,7 @@ struct Table {
 }
 
 impl Table {
+    #[inline(always)]
     fn find(&mut self, hash: u64, key: &[u8]) -> Option<&mut Slot> {
         let slot = &mut self.slots[*self.places.get(&hash)? as usize];
         (*slot.key == *key).then_some(slot)

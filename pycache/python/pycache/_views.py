@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 
 class LocalInfo(NamedTuple):
-    """Objects that a handle gave again, what it had to read, and how many objects it keeps."""
+    """What the kept objects of a handle did, as ``Cache.local_info`` returns it."""
 
     hits: int
+    """How often an object was given again."""
     misses: int
+    """How often the region was read, or had no value."""
     currsize: int
+    """Objects that are kept now."""
     maxsize: int
+    """Objects that are kept at most: ``local``."""
 
 
 def _text(view: KeysView[Any] | ValuesView[Any] | ItemsView[Any, Any], cache: Cache[Any, Any]) -> str:
