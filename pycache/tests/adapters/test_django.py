@@ -80,6 +80,7 @@ def site(directory: str) -> Iterator[Any]:
         "forever": of_region | {"TIMEOUT": None},
         "never": of_region | {"TIMEOUT": 0},
         "loud": of_region | {"OPTIONS": of_region["OPTIONS"] | {"on_error": "raise"}},
+        "named": of_region | {"OPTIONS": of_region["OPTIONS"] | {"namespace": "named", "local": 100}},
         "plain": of_region | {"OPTIONS": of_region["OPTIONS"] | {"serializer": None}},
     }
     with override_settings(CACHES=configured):
@@ -289,6 +290,19 @@ def test_clear_empties_the_region_and_close_does_nothing(site: Any) -> None:
     assert site["default"].get("key") == 1
     site["default"].clear()
     assert "key" not in site["default"] and "key" not in site["prefix"]
+
+
+def test_an_alias_with_a_namespace_is_apart_from_the_others(site: Any) -> None:
+    default, named = site["default"], site["named"]
+    default.set("key", "text of the default")
+    named.set("key", "text of the named")
+    assert (default.get("key"), named.get("key")) == ("text of the default", "text of the named")
+    assert named.get("key") is named.get("key")
+    named.clear()
+    assert named.get("key") is None and default.get("key") == "text of the default"
+    named.set("key", [1])
+    default.clear()
+    assert named.get("key") == [1]
 
 
 @pytest.mark.parametrize("key", ["a" * 251, "with space", "with\nbreak", "a" * 250 + "清"])

@@ -20,6 +20,7 @@ from pycache import (
     InvalidArgument,
     InvalidConfig,
     InvalidKey,
+    InvalidLabel,
     InvalidName,
     InvalidSize,
     NestedTooDeep,
@@ -36,7 +37,7 @@ logger = logging.getLogger("pycache.adapters")
 OPTIONS = frozenset(
     (
         "size timeout evict ephemeral read_only on_mismatch mode group dir prealloc"
-        " serializer compress compress_min secret secret_file"
+        " serializer compress compress_min secret secret_file namespace local"
     ).split()
 )
 
@@ -46,6 +47,7 @@ MISTAKES = (
     InvalidArgument,
     InvalidConfig,
     InvalidKey,
+    InvalidLabel,
     InvalidName,
     InvalidSize,
     NestedTooDeep,

@@ -180,7 +180,7 @@ class SharedMemoryCache(BaseCache):  # type: ignore[misc]
             self._region.failed(error)
 
     def clear(self) -> None:
-        """Empties the whole region, whatever the prefix: that is Django's rule for ``clear``."""
+        """Empties the region, or its namespace, whatever the prefix: that is Django's rule for ``clear``."""
         try:
             self._region.cache.clear()
         except CacheError as error:
