@@ -94,8 +94,13 @@ impl<H: Host> Map<H> {
         let moment = self.moment();
         let segment_bytes = self.geometry.segment_bytes();
         let mut census = Census::default();
+        let is_due = self.take_ended_marks();
         for index in 0..self.geometry.segment_count {
             let row = self.row(index);
+            if is_due {
+                // Relaxed: a hint.
+                row.sweep_due_ms().fetch_min(moment.now_ms, Ordering::Relaxed);
+            }
             let state = row.state();
             let length = if state.is_run { row.run_length().min(u64::from(self.geometry.segment_count)) } else { 1 };
             // Relaxed: hints.

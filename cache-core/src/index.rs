@@ -60,7 +60,7 @@ impl<'a> Stripe<'a> {
     /// The generation that counts for a namespace, as far as this stripe has caught up, and the
     /// version up to which items died with it.
     #[inline(always)]
-    fn caught_up(self, namespace: Namespace) -> (&'a AtomicU64, &'a AtomicU64) {
+    pub fn caught_up(self, namespace: Namespace) -> (&'a AtomicU64, &'a AtomicU64) {
         if namespace == Namespace::DEFAULT {
             (self.seen_default(), self.cleared_default())
         } else {

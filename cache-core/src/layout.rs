@@ -124,6 +124,9 @@ pub mod control {
     pub const INDEX_HINT: u64 = VICTIM_HINT + 8;
     /// Share of the small queue, in parts of 2^32; 0 = as in a new region (hint).
     pub const SMALL_SHARE: u64 = INDEX_HINT + 8;
+    /// Not 0: items died by their marks since the segments were last said to be due for a sweep
+    /// (hint).
+    pub const MARKS_ENDED: u64 = SMALL_SHARE + 8;
     /// Counters of participants that are gone.
     pub const FOLDED: u64 = 4 * LINE_BYTES;
     /// Counters of whole-region events that no participant owns.

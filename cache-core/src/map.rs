@@ -393,11 +393,13 @@ impl<H: Host> Map<H> {
     }
 
     fn items_hint(&self) -> u64 {
-        let generation = self.generation(Namespace::DEFAULT);
+        // What has not caught up with a clear of everything there is holds nothing.
+        let namespace = if self.has_namespaces() { Namespace::NOWHERE } else { Namespace::DEFAULT };
+        let generation = self.generation(namespace);
         // Relaxed, all: hints.
         (0..self.geometry.stripe_count)
             .map(|index| self.stripe(index))
-            .filter(|stripe| stripe.seen_default().load(Ordering::Relaxed) == generation)
+            .filter(|stripe| stripe.caught_up(namespace).0.load(Ordering::Relaxed) == generation)
             .map(|stripe| (stripe.items().load(Ordering::Relaxed) as i64).max(0) as u64)
             .fold(0, u64::saturating_add)
     }

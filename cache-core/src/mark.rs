@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::index::Candidate;
 use crate::item::{Head, Shape, TAGS};
-use crate::layout::{TAG_BYTES_MAX, TAG_COUNT_MAX, namespace};
+use crate::layout::{TAG_BYTES_MAX, TAG_COUNT_MAX, control, namespace};
 use crate::map::Map;
 use crate::sync::{AtomicU64, Ordering};
 use crate::types::{Key, Meta, Namespace};
@@ -95,7 +95,22 @@ impl<H: Host> Map<H> {
         let word = self.generation_word(self.tag_number(namespace, name)).ok_or(Error::Internal)?;
         // AcqRel: the one instant of the eviction; see the front page.
         word.fetch_add(1, Ordering::AcqRel);
+        self.note_ended_marks();
         Ok(())
+    }
+
+    /// Lets reclaim look for what died just now before it drops what lives: the hints of live
+    /// bytes do not know of it.
+    pub(crate) fn note_ended_marks(&self) {
+        // Relaxed: a hint.
+        self.control_word(control::MARKS_ENDED).store(1, Ordering::Relaxed);
+    }
+
+    /// True for the first who asks since items died by their marks.
+    pub(crate) fn take_ended_marks(&self) -> bool {
+        let word = self.control_word(control::MARKS_ENDED);
+        // Relaxed, both: a hint. Looked at first, because nearly always there is nothing to take.
+        self.owner.is_some() && word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::Relaxed) != 0
     }
 
     /// `None` for a number that no writer uses.

@@ -368,9 +368,11 @@ impl<H: Host> Map<H> {
             let word = self.generation_word(namespace.number().into()).ok_or(Error::Internal)?;
             // AcqRel: the one instant of the clear. Reads compare it after they loaded the slot.
             word.fetch_add(1, Ordering::AcqRel);
+            self.note_ended_marks();
         } else if self.has_namespaces() {
             // AcqRel: as above.
             self.control_word(control::DEFAULT_GENERATION).fetch_add(1, Ordering::AcqRel);
+            self.note_ended_marks();
         } else {
             self.begin_generation(control::DEFAULT_GENERATION);
         }

@@ -54,8 +54,13 @@ impl<H: Host> Map<H> {
                     }
                     let progress = self.reclaim(worker, self.geometry.segment_bytes());
                     hopeless = if progress == Progress::Nothing(false) { hopeless + 1 } else { 0 };
-                    if hopeless == COMPACT_TRIES && !self.is_no_evict() {
-                        self.evict_for_a_while();
+                    if hopeless == COMPACT_TRIES {
+                        if self.is_no_evict() {
+                            // Hints may be wrong after a clear or an eviction by a tag: count.
+                            self.recount();
+                        } else {
+                            self.evict_for_a_while();
+                        }
                     }
                     if hopeless > COMPACT_TRIES * 2 {
                         break;

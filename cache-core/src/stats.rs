@@ -17,7 +17,8 @@ macro_rules! counters {
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Stats {
             $(#[doc = $doc] pub $field: u64,)*
-            /// Items in the index (a hint, see `Map::len` for an exact count).
+            /// Items in the index (a hint, see `Map::len` for an exact count). What expired, or died with
+            /// its namespace or a tag, counts until it is met.
             pub items: u64,
             /// Bytes of items in the index, headers and keys included (hint).
             pub live_bytes: u64,

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cache_shm::{Error, Kind, Limit, NEVER, Name, Terms, thread_number};
+use cache_shm::{Error, Kind, Limit, Map, NEVER, Name, Os, Scope, Terms, thread_number};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
@@ -35,7 +35,9 @@ struct Holding {
 #[pyclass(frozen, subclass, weakref, module = "pycache", name = "Lease")]
 pub(crate) struct Lease {
     pub cache: Py<Cache>,
-    pub name: Name,
+    kind: Kind,
+    /// What it was named by; what that is in a region, `name` says.
+    key: Box<[u8]>,
     /// Permits of a semaphore; 0 = a lock.
     pub count: u32,
     ttl_ms: u64,
@@ -72,6 +74,17 @@ fn patience(blocking: bool, timeout: &Bound<'_, PyAny>) -> PyResult<Option<Durat
 }
 
 impl Lease {
+    /// Its name in the region that the handle is bound to now: each region has names of its own.
+    pub fn name(&self, at: &Scope<'_>) -> cache_shm::Result<Name> {
+        at.map.lease_name(self.kind, at.key(&self.key))
+    }
+
+    /// The engine, and the name there.
+    fn place(&self, py: Python<'_>) -> PyResult<(&Map<Os>, Name)> {
+        let at = self.cache.get().handle.scope().map_err(Cache::raise(py))?;
+        Ok((at.map, self.name(&at).map_err(Cache::raise(py))?))
+    }
+
     fn holdings(&self) -> MutexGuard<'_, Vec<Holding>> {
         self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,12 +101,13 @@ impl Lease {
 
     /// One call of the engine: permit and token, if it is ours now.
     fn take(&self, holder: u64, timeout_ns: u64) -> cache_shm::Result<Option<(u32, u64)>> {
-        let map = self.cache.get().handle.writer()?;
+        let at = self.cache.get().handle.writing_scope()?;
+        let (map, name) = (at.map, self.name(&at)?);
         let terms = Terms { holder, ttl_ms: self.ttl_ms, reentrant: self.reentrant, timeout_ns };
         let taken = if self.count == 0 {
-            map.acquire_lease(self.name, &terms).map(|token| token.map(|token| (0, token)))
+            map.acquire_lease(name, &terms).map(|token| token.map(|token| (0, token)))
         } else {
-            map.acquire_permit(self.name, self.count, &terms)
+            map.acquire_permit(name, self.count, &terms)
         };
         match taken {
             // Somebody is in the middle of changing the row, and may be stopped there.
@@ -166,8 +180,8 @@ impl Lease {
             }
         }
         drop(holdings);
-        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
-        map.release_permit(self.name, held.permit, held.holder, held.token).map_err(Cache::raise(py))
+        let (map, name) = self.place(py)?;
+        map.release_permit(name, held.permit, held.holder, held.token).map_err(Cache::raise(py))
     }
 }
 
@@ -186,19 +200,19 @@ impl Lease {
         let py = cache.py();
         let mut scratch = Scratch::new();
         let bytes = Key::of(name, &mut scratch)?.bytes;
-        let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
         let kind = match count {
             0 if flight => Kind::Flight,
             0 => Kind::Lock,
             _ => Kind::Semaphore,
         };
+        let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
         let name = at.map.lease_name(kind, at.key(bytes)).map_err(Cache::raise(py))?;
         if count > 0 {
             // Says whether a semaphore can have so many.
             at.map.free_permits(name, count).map_err(Cache::raise(py))?;
         }
         let (ttl_ms, cache) = (ttl_ms(py, ttl)?, cache.clone().unbind());
-        Ok(Lease { cache, name, count, ttl_ms, reentrant, holdings: Mutex::default() })
+        Ok(Lease { cache, kind, key: bytes.into(), count, ttl_ms, reentrant, holdings: Mutex::default() })
     }
 
     /// Takes it; True if it is held now. Waits for `timeout` seconds, or for ever (-1).
@@ -230,8 +244,8 @@ impl Lease {
     fn extend(&self, py: Python<'_>, ttl: Ttl) -> PyResult<()> {
         let ttl_ms = ttl_ms(py, ttl)?;
         let held = self.held(py)?;
-        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
-        map.extend_lease(self.name.permit(held.permit), held.holder, held.token, ttl_ms).map_err(Cache::raise(py))
+        let (map, name) = self.place(py)?;
+        map.extend_lease(name.permit(held.permit), held.holder, held.token, ttl_ms).map_err(Cache::raise(py))
     }
 
     /// One try for a task, whose number `holder` is.
@@ -243,25 +257,25 @@ impl Lease {
 
     /// The token of whoever holds the lock now; None if nobody does.
     fn _current(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
-        Ok(map.lease(self.name).map(|lease| lease.token))
+        let (map, name) = self.place(py)?;
+        Ok(map.lease(name).map(|lease| lease.token))
     }
 
     /// True if nobody could take it now.
     fn locked(&self, py: Python<'_>) -> PyResult<bool> {
-        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        let (map, name) = self.place(py)?;
         Ok(if self.count == 0 {
-            map.lease(self.name).is_some()
+            map.lease(name).is_some()
         } else {
-            map.free_permits(self.name, self.count).map_err(Cache::raise(py))? == 0
+            map.free_permits(name, self.count).map_err(Cache::raise(py))? == 0
         })
     }
 
     /// True if this thread or the running task holds it by this object.
     fn owned(&self, py: Python<'_>) -> PyResult<bool> {
-        let map = self.cache.get().handle.map().map_err(Cache::raise(py))?;
+        let (map, name) = self.place(py)?;
         Ok(self.held(py).is_ok_and(|held| {
-            let lease = map.lease(self.name.permit(held.permit));
+            let lease = map.lease(name.permit(held.permit));
             lease.is_some_and(|lease| (lease.holder, lease.token) == (Some(held.holder), held.token))
         }))
     }
@@ -288,7 +302,7 @@ impl Lease {
 #[pyclass(frozen, subclass, weakref, module = "pycache", name = "Rate")]
 pub(crate) struct Rate {
     cache: Py<Cache>,
-    name: Name,
+    key: Box<[u8]>,
     limit: Limit,
 }
 
@@ -300,7 +314,7 @@ impl Rate {
         let mut scratch = Scratch::new();
         let bytes = Key::of(name, &mut scratch)?.bytes;
         let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
-        let name = at.map.lease_name(Kind::Limit, at.key(bytes)).map_err(Cache::raise(py))?;
+        at.map.lease_name(Kind::Limit, at.key(bytes)).map_err(Cache::raise(py))?;
         let Ttl::For(per) = per else {
             let reason = "per is more than zero seconds";
             return Err(errors::exception(py, &Error::InvalidArgument { reason }));
@@ -310,17 +324,19 @@ impl Rate {
             let reason = "a rate limit allows at least one, and at most one a nanosecond";
             return Err(errors::exception(py, &Error::InvalidArgument { reason }));
         }
-        Ok(Rate { cache: cache.clone().unbind(), name, limit })
+        Ok(Rate { cache: cache.clone().unbind(), key: bytes.into(), limit })
     }
 
     fn _hit(&self, key: &Bound<'_, PyAny>, cost: u64) -> PyResult<(bool, u64, f64)> {
         let py = key.py();
-        let map = self.cache.get().handle.writer().map_err(Cache::raise(py))?;
+        let at = self.cache.get().handle.writing_scope().map_err(Cache::raise(py))?;
+        let map = at.map;
+        let own = map.lease_name(Kind::Limit, at.key(&self.key)).map_err(Cache::raise(py))?;
         let mut scratch = Scratch::new();
         let name = if key.is_truthy()? {
-            map.lease_name_within(self.name, Key::of(key, &mut scratch)?.bytes).map_err(Cache::raise(py))?
+            map.lease_name_within(own, Key::of(key, &mut scratch)?.bytes).map_err(Cache::raise(py))?
         } else {
-            self.name
+            own
         };
         let hit = map.hit(name, self.limit, cost).map_err(Cache::raise(py))?;
         Ok((hit.is_allowed, hit.remaining, hit.retry_after_ns as f64 / 1e9))

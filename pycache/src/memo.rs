@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_shm::Refresh;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple};
 
@@ -162,9 +163,13 @@ impl Probe {
 
     /// The value of the call with these arguments, `absent`, or `unusual`: then the caller looks itself.
     #[pyo3(signature = (arguments, keywords, /))]
-    fn find<'py>(&self, arguments: &Bound<'py, PyTuple>, keywords: &Bound<'py, PyDict>) -> Bound<'py, PyAny> {
+    fn find<'py>(
+        &self,
+        arguments: &Bound<'py, PyTuple>,
+        keywords: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
-        let unusual = || self.unusual.bind(py).clone();
+        let unusual = || Ok(self.unusual.bind(py).clone());
         let Some(text) = self.key(arguments, keywords) else { return unusual() };
         let (cache, key) = (self.cache.get(), &text.bytes[..text.count]);
         let found = match &self.refresh {
@@ -178,11 +183,13 @@ impl Probe {
             Ok(Some(value)) => {
                 // Relaxed: a statistic.
                 self.hits.fetch_add(1, Ordering::Relaxed);
-                value
+                Ok(value)
             }
-            Ok(None) => self.absent.bind(py).clone(),
+            Ok(None) => Ok(self.absent.bind(py).clone()),
             // Whoever looks again meets it again, and says what becomes of it.
-            Err(_) => unusual(),
+            Err(error) if error.is_instance_of::<PyException>(py) => unusual(),
+            // An interrupt comes once.
+            Err(error) => Err(error),
         }
     }
 

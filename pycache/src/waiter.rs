@@ -37,7 +37,11 @@ impl Bell {
 
     /// Rings with `number` when `lease` can perhaps be taken.
     fn wait(&self, py: Python<'_>, lease: &Lease, number: u64) -> PyResult<Wait> {
-        let wait = lease.cache.get().handle.wait_for_lock(lease.name, lease.count, &self.0, number);
+        let handle = &lease.cache.get().handle;
+        let wait = handle
+            .scope()
+            .and_then(|at| lease.name(&at))
+            .and_then(|name| handle.wait_for_lock(name, lease.count, &self.0, number));
         Ok(Wait { _wait: wait.map_err(Cache::raise(py))? })
     }
 }

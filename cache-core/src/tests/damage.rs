@@ -18,11 +18,17 @@ const TIMEOUT_NS: u64 = 2_000_000;
 
 pub(super) fn operation(map: &Map<&TestHost>, random: &mut Random) {
     let key = format!("key {}", random.below(300));
-    let key = key.as_bytes();
-    let options = WriteOptions { timeout_ns: TIMEOUT_NS, ..WriteOptions::default() };
+    let bytes = key.as_bytes();
+    let number = random.below(5) as u8;
+    let namespace =
+        if number < 3 { map.namespace(&[b'a' + number]).unwrap_or_default() } else { crate::Namespace::DEFAULT };
+    let key = crate::Key::new(namespace, bytes);
+    let names = [&b"a"[..], b"b", b"c"];
+    let tags = &names[..[0, 1, 3][random.below(3) as usize]];
+    let options = WriteOptions { timeout_ns: TIMEOUT_NS, tags, ..WriteOptions::default() };
     let mut value = Vec::new();
     // What it says does not matter: only that it says something.
-    match random.below(19) {
+    match random.below(25) {
         0 => drop(map.get(key, &mut value)),
         1 => drop(map.contains(key)),
         2 | 3 => drop(map.set(key, &vec![1; random.below(4000) as usize], &options)),
@@ -37,10 +43,16 @@ pub(super) fn operation(map: &Map<&TestHost>, random: &mut Random) {
         12 => drop(map.maintain(1 << 20)),
         13 => drop(map.scan(Cursor::from_u64(random.next()), &mut |_, _| ())),
         14 => drop(map.take_any(crate::Namespace::DEFAULT, TIMEOUT_NS, &mut Vec::new(), &mut value)),
-        15 => drop(map.get_many(&[key, b"another"], &mut |_, _, _| ())),
-        16 => super::leases::use_a_lease(map, key, random.next()),
-        17 => super::leases::use_a_semaphore(map, key, random.next()),
-        18 => super::leases::use_a_limit(map, key, random.next()),
+        15 => drop(map.get_many(&[key, b"another".into()], &mut |_, _, _| ())),
+        16 => super::leases::use_a_lease(map, bytes, random.next()),
+        17 => super::leases::use_a_semaphore(map, bytes, random.next()),
+        18 => super::leases::use_a_limit(map, bytes, random.next()),
+        19 => drop(map.evict_tag(namespace, b"a")),
+        20 => drop(map.clear_of(namespace)),
+        21 => drop(map.namespaces()),
+        22 => drop(map.append(key, b"tail", Some(b""), &options)),
+        23 => drop(map.reset_stats_of(namespace)),
+        24 => drop(map.len_of(namespace)),
         _ => unreachable!(),
     }
 }

@@ -377,3 +377,61 @@ fn marks_that_no_writer_makes_are_a_miss_and_no_panic() {
     map.region.word(bench.geometry.namespaces_offset + at::BYTES + at::NAME_BYTES).store(u64::MAX, Ordering::Relaxed);
     assert_eq!(map.find_namespace(b"space"), Ok(None));
 }
+
+/// Runs of a cleared namespace, or of an evicted tag, stood in the way of every later one: their hints
+/// said that they live, and nobody counted before the answer that there is no room.
+#[test]
+fn the_room_of_large_values_comes_back_where_nothing_else_is_dropped() {
+    for by_tag in [false, true] {
+        let host = TestHost::default();
+        let bench = Bench::new(8 << 20, Mode::NoEvict);
+        let map = bench.attach(&host, 0);
+        let space = map.namespace(b"space").unwrap();
+        let tag = &b"tag"[..];
+        let fill = || {
+            (0..100u32)
+                .take_while(|number| {
+                    map.set(Key::new(space, &number.to_le_bytes()), &[1; 200_000], &tagged(&[tag])).is_ok()
+                })
+                .count()
+        };
+        let first = fill();
+        assert!((10..100).contains(&first), "{first}");
+        for _ in 0..3 {
+            if by_tag { map.evict_tag(space, tag) } else { map.clear_of(space) }.unwrap();
+            assert_eq!(map.len(), 0);
+            let again = fill();
+            assert!(again + 2 >= first, "{again} of {first}");
+        }
+        assert!(map.validate().is_clean(), "{:?}", map.validate());
+    }
+}
+
+/// What died by its mark still counted as living: a region with room for all that lived thought
+/// itself full, and dropped the oldest of it.
+#[test]
+fn what_lives_is_kept_while_it_fits_beside_what_was_cleared() {
+    for by_tag in [false, true] {
+        let host = TestHost::default();
+        let bench = Bench::new(8 << 20, Mode::Evict);
+        let map = bench.attach(&host, 0);
+        let space = map.namespace(b"space").unwrap();
+        let tag = &b"tag"[..];
+        let put = |space: Namespace, from: u64, count: u64| {
+            for number in from..from + count {
+                map.set(Key::new(space, &number.to_le_bytes()), &[1; 400], &tagged(&[tag])).unwrap();
+            }
+        };
+        // So many are a tenth of the region.
+        let tenth = (8 << 20) / 450 / 10;
+        let other = map.namespace(b"other").unwrap();
+        put(other, 0, 3 * tenth);
+        for round in 0..4 {
+            let before = map.stats().evictions;
+            put(space, 1_000_000 * round, 5 * tenth);
+            assert_eq!(map.stats().evictions, before, "round {round}");
+            if by_tag { map.evict_tag(space, tag) } else { map.clear_of(space) }.unwrap();
+        }
+        assert_eq!(map.len(), 3 * tenth);
+    }
+}

@@ -14,7 +14,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from copy import copy
 from datetime import timedelta
@@ -39,12 +39,25 @@ _RAISED = "\0raised"
 
 # What was passed by, by region and code. Few regions, and few codes.
 _failures: dict[_Caches, Counter[str]] = {}
-# Which thread leads under which token: whoever would wait for its own thread does not.
-_threads: dict[int, int] = {}
-# The keys that this context makes the values of, those of its callers and parent tasks included.
-_above: ContextVar[frozenset[tuple[_Caches, Any]]] = ContextVar("pycache_above", default=frozenset())
+# Which thread leads under which token of which region (tokens of two regions may be equal): whoever
+# would wait for its own thread does not.
+_threads: dict[tuple[_Caches, int], int] = {}
+# The keys that this context makes the values of, those of its callers and parent tasks included. A task may
+# outlive the function that began it: then the flight is over.
+_above: ContextVar[dict[tuple[_Caches, Any], _Flight]] = ContextVar("pycache_above", default={})  # noqa: B039
 # Of each loop, the keys that one of its tasks has taken on.
 _taken_on: WeakKeyDictionary[AbstractEventLoop, dict[tuple[_Caches, Any], Future[None]]] = WeakKeyDictionary()
+
+
+class _Flight:
+    """One call of a function that makes a value."""
+
+    is_over = False
+
+
+def _flight_above(cache: _Caches, key: Any) -> _Flight | None:
+    flight = _above.get().get((cache, key))
+    return None if flight is None or flight.is_over else flight
 
 
 class Plan:
@@ -246,19 +259,24 @@ def _is_renewed(cache: _Caches, key: Any, old: _Old, on_error: str) -> Any:
 @contextmanager
 def _leading(cache: _Caches, key: Any, lock: Lock | None) -> Iterator[None]:
     """While the caller makes the value; gives the lease back whatever happens."""
-    before, token = _above.get(), None if lock is None else lock.token
-    _above.set(before | {(cache, key)})
+    above, token = _flight_above(cache, key), None if lock is None else lock.token
+    flight = above or _Flight()
+    before = _above.set({**_above.get(), (cache, key): flight})
     if token is not None:
-        _threads[token] = thread_number()
+        _threads[cache, token] = thread_number()
     try:
         yield
     finally:
-        _above.set(before)
+        flight.is_over = above is None
+        # A coroutine that its loop left behind ends in another context.
+        with suppress(ValueError):
+            _above.reset(before)
         if token is not None:
-            del _threads[token]
+            _threads.pop((cache, token), None)
         if lock is not None:
             try:
-                lock.release()
+                # Such a coroutine ends outside of its task, too.
+                lock._release_any()
             except CacheError:
                 # The region went away, or the process forked: then it is nobody's any more.
                 pass
@@ -266,7 +284,7 @@ def _leading(cache: _Caches, key: Any, lock: Lock | None) -> Iterator[None]:
 
 def _board(cache: _Caches, key: Any, plan: Plan, waits: bool) -> Lock | None:
     """The lease of ``key``, held; None if the caller makes the value on its own."""
-    if (cache, key) in _above.get():
+    if _flight_above(cache, key) is not None:
         return None
     try:
         lock = Lock(cache, key, 0, None, False, True)
@@ -275,7 +293,7 @@ def _board(cache: _Caches, key: Any, plan: Plan, waits: bool) -> Lock | None:
         if not waits:
             return None
         leader = lock._current()
-        if leader is not None and _threads.get(leader) == thread_number():
+        if leader is not None and _threads.get((cache, leader)) == thread_number():
             return None
         if lock.acquire(timeout=plan.wait):
             return lock
@@ -369,7 +387,7 @@ async def fly(
 
     loop, name = asyncio.get_running_loop(), (cache, key)
     others = _taken_on.setdefault(loop, {})
-    is_above = name in _above.get()
+    is_above = _flight_above(cache, key) is not None
     if old is not None and (is_above or name in others):
         return old[0]
     if old is None and not replaces:
