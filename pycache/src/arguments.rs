@@ -49,8 +49,11 @@ pub(crate) struct Tags<'py>(Vec<Bound<'py, PyAny>>);
 impl<'py> Tags<'py> {
     pub const NONE: Tags<'py> = Tags(Vec::new());
 
-    /// A str or bytes is one tag, of anything else each item.
+    /// None is no tag, a str or bytes is one, of anything else each item.
     pub fn of(object: &Bound<'py, PyAny>) -> PyResult<Tags<'py>> {
+        if object.is_none() {
+            return Ok(Tags::NONE);
+        }
         let names = if text_or_bytes(object).is_ok() {
             vec![object.clone()]
         } else {

@@ -496,7 +496,7 @@ impl Cache {
         }
     }
 
-    /// Removes the region for everyone. Handles that have it open get RegionGone once, on their
+    /// Removes the region for everyone, with all its namespaces. Handles that have it open get RegionGone once, on their
     /// next write, and start with a new one after that.
     ///
     /// >>> cache.destroy()

@@ -14,7 +14,6 @@ use crate::cache::Cache;
 use crate::errors;
 use crate::kept::{self, Kept};
 use crate::key::{Key, Scratch};
-use crate::value::Receiver;
 
 /// What `pycache._flight` has under that name.
 fn flight<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -116,12 +115,9 @@ impl Cache {
         key: &[u8],
         refresh: &Refresh,
     ) -> PyResult<Option<(Bound<'py, PyAny>, Option<u64>)>> {
-        let mut receiver = Receiver::new(py, usize::MAX);
-        let found =
-            self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)).map_err(Self::raise(py))?;
-        let Some(meta) = found else { return Ok(None) };
+        let Some((value, meta)) = self.lookup_described(py, key)? else { return Ok(None) };
         let is_due = self.handle.is_due(&meta, refresh).map_err(Self::raise(py))?;
-        Ok(Some((receiver.finish(key, &self.options.coder)?, is_due.then_some(meta.version))))
+        Ok(Some((value, is_due.then_some(meta.version))))
     }
 }
 

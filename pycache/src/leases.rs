@@ -22,6 +22,10 @@ use crate::{errors, logs};
 /// First pause between two tries among greenlets; the longest is a slice.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 
+/// How often a release is tried that meets somebody stopped in the middle of a look, which takes
+/// 50 ms each time.
+const RELEASE_TRIES: u32 = 20;
+
 /// What a lease object holds now.
 #[derive(Clone, Copy)]
 struct Holding {
@@ -172,6 +176,19 @@ impl Lease {
     }
 
     fn give_back(&self, py: Python<'_>, held: Holding) -> PyResult<()> {
+        let (map, name) = self.place(py)?;
+        let release = || map.release_permit(name, held.permit, held.holder, held.token);
+        let mut outcome = release();
+        for _ in 0..RELEASE_TRIES {
+            // Somebody is stopped in the middle of looking at it: it is ours until they go on.
+            if !matches!(outcome, Err(Error::Busy { .. })) {
+                break;
+            }
+            outcome = py.detach(release);
+        }
+        if matches!(outcome, Err(Error::Busy { .. })) {
+            return outcome.map_err(Cache::raise(py));
+        }
         let mut holdings = self.holdings();
         if let Some(at) = holdings.iter().position(|other| other.token == held.token) {
             holdings[at].depth -= 1;
@@ -180,8 +197,7 @@ impl Lease {
             }
         }
         drop(holdings);
-        let (map, name) = self.place(py)?;
-        map.release_permit(name, held.permit, held.holder, held.token).map_err(Cache::raise(py))
+        outcome.map_err(Cache::raise(py))
     }
 }
 

@@ -163,11 +163,7 @@ impl Probe {
 
     /// The value of the call with these arguments, `absent`, or `unusual`: then the caller looks itself.
     #[pyo3(signature = (arguments, keywords, /))]
-    fn find<'py>(
-        &self,
-        arguments: &Bound<'py, PyTuple>,
-        keywords: &Bound<'py, PyDict>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn find<'py>(&self, arguments: &Bound<'py, PyTuple>, keywords: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
         let unusual = || Ok(self.unusual.bind(py).clone());
         let Some(text) = self.key(arguments, keywords) else { return unusual() };

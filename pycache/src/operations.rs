@@ -126,7 +126,7 @@ impl Cache {
         error: &Error,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         if too_large {
-            return self.lookup_large(py, key);
+            return Ok(self.lookup_large(py, key)?.map(|(value, _)| value));
         }
         logs::deliver(py, &self.handle);
         Err(errors::exception(py, error))
@@ -134,11 +134,18 @@ impl Cache {
 
     /// The value under `key`, with its version.
     pub fn lookup_versioned<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
-        let mut receiver = Receiver::new(py, usize::MAX);
-        let found =
-            self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)).map_err(Self::raise(py))?;
-        let Some(meta) = found else { return Ok(None) };
-        receiver.finish(key, &self.options.coder).map(|value| Some((value, meta.version)))
+        Ok(self.lookup_described(py, key)?.map(|(value, meta)| (value, meta.version)))
+    }
+
+    /// The value under `key`, with what is known of it.
+    pub fn lookup_described<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<(Bound<'py, PyAny>, Meta)>> {
+        let mut receiver = Receiver::new(py, DETACH_BYTES);
+        match self.handle.scope().and_then(|at| at.map.get(at.key(key), &mut receiver)) {
+            Ok(Some(meta)) => Ok(Some((receiver.finish(key, &self.options.coder)?, meta))),
+            Ok(None) => Ok(None),
+            Err(_) if receiver.too_large() => self.lookup_large(py, key),
+            Err(error) => Err(errors::exception(py, &error)),
+        }
     }
 
     /// The value under `key`, without counting as a use of it: for walks over the whole cache.
@@ -151,7 +158,7 @@ impl Cache {
 
     /// As `lookup` for a value that is long to copy: other threads run meanwhile.
     #[inline(never)]
-    fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn lookup_large<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<(Bound<'py, PyAny>, Meta)>> {
         let view = match self.handle.view(key) {
             Ok(Some(view)) => view,
             Ok(None) => return Ok(None),
@@ -159,29 +166,34 @@ impl Cache {
             Err(Error::PinsFull { .. } | Error::ReadOnly) => {
                 let mut receiver = Receiver::new(py, usize::MAX);
                 let found = self.handle.get_into(key, &mut receiver).map_err(Self::raise(py))?;
-                return found.map(|_| receiver.finish(key, &self.options.coder)).transpose();
+                let Some(meta) = found else { return Ok(None) };
+                return Ok(Some((receiver.finish(key, &self.options.coder)?, meta)));
             }
             Err(error) => return Err(errors::exception(py, &error)),
         };
+        let meta = view.meta();
+        Ok(Some((self.copied(py, key, view)?, meta)))
+    }
+
+    /// The object of a value that is lent, made of a copy.
+    fn copied<'py>(&self, py: Python<'py>, key: &[u8], view: cache_shm::View) -> PyResult<Bound<'py, PyAny>> {
         let kind = view.meta().kind;
         if kind == cache_shm::kind::ARRAY && !self.options.coder.signs {
             // NumPy copies the items, and lets other threads run meanwhile.
             let array = value::buffers::over(pinned::lend(py, view)?.as_any())?;
-            return array.call_method0(intern!(py, "copy")).map(Some);
+            return array.call_method0(intern!(py, "copy"));
         }
         let coder = &self.options.coder;
         if kind == cache_shm::kind::PICKLE_BUFFERS && coder.pickles() && !coder.signs {
             // The buffers of the object are parts of this one copy, and may be written to.
-            return value::pickles::over(copy::<PyByteArray>(py, view)?.as_any()).map(Some);
+            return value::pickles::over(copy::<PyByteArray>(py, view)?.as_any());
         }
         let object = copy::<PyBytes>(py, view)?;
         match kind {
-            _ if coder.signs => value::decode(py, key, kind, object.as_bytes(), coder).map(Some),
-            cache_shm::kind::BYTES => Ok(Some(object.into_any())),
-            cache_shm::kind::ARROW | cache_shm::kind::ARROW_BATCH => {
-                value::tables::over(object.as_any(), kind).map(Some)
-            }
-            _ => value::decode(py, key, kind, object.as_bytes(), coder).map(Some),
+            _ if coder.signs => value::decode(py, key, kind, object.as_bytes(), coder),
+            cache_shm::kind::BYTES => Ok(object.into_any()),
+            cache_shm::kind::ARROW | cache_shm::kind::ARROW_BATCH => value::tables::over(object.as_any(), kind),
+            _ => value::decode(py, key, kind, object.as_bytes(), coder),
         }
     }
 

@@ -244,7 +244,9 @@ def test_every_write_may_name_tags(cache: Cache, write: Any) -> None:
             assert "key" in each
             each.evict_tag("red")
             assert "key" not in each, tags
-        write(each, ())
+        for none in ((), None):
+            each.clear()
+            write(each, none)
         each.evict_tag("red")
         assert "key" in each
         each.clear()

@@ -38,7 +38,9 @@ _LOG = logging.getLogger("pycache")
 _RAISED = "\0raised"
 
 # What was passed by, by region and code. Few regions, and few codes.
-_failures: dict[_Caches, Counter[str]] = {}
+_failures: dict[tuple[str, str | None], Counter[str]] = {}
+# The same of private regions, which no path tells apart.
+_private_failures: WeakKeyDictionary[_Caches, Counter[str]] = WeakKeyDictionary()
 # Which thread leads under which token of which region (tokens of two regions may be equal): whoever
 # would wait for its own thread does not.
 _threads: dict[tuple[_Caches, int], int] = {}
@@ -105,7 +107,10 @@ class Plan:
 
 def failures(cache: _Caches) -> Counter[str]:
     """The failures that were passed by, by code; of all handles of this process on that region."""
-    return _failures.setdefault(cache, Counter())
+    path = cache.path
+    if path is None:
+        return _private_failures.setdefault(cache, Counter())
+    return _failures.setdefault((path, cache.namespace_name), Counter())
 
 
 def failed(cache: _Caches, error: BaseException, on_error: str) -> None:

@@ -305,16 +305,16 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     def gets(self, key: _Key, default: _Value) -> tuple[_Value, int | None]: ...
     @overload
     def gets(self, key: _Key, default: _Default) -> tuple[_Value | _Default, int | None]: ...
-    def cas(self, key: _Key, value: _Value, token: int | None, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> bool:
+    def cas(self, key: _Key, value: _Value, token: int | None, ttl: float | timedelta | None = ..., *, tags: _Tags | None = ...) -> bool:
         """Stores ``value`` if ``key`` is as ``gets`` found it; True if it was stored."""
 
-    def set(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> None:
+    def set(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags | None = ...) -> None:
         """Stores ``value``; ttl unset: the cache's default, None: for ever, <= 0: expired already."""
 
-    def add(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> bool:
+    def add(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags | None = ...) -> bool:
         """Stores ``value`` only if ``key`` is not there; True if it was stored."""
 
-    def replace(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> bool:
+    def replace(self, key: _Key, value: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags | None = ...) -> bool:
         """Stores ``value`` only if ``key`` is there; True if it was stored."""
 
     def delete(self, key: _Key) -> bool:
@@ -359,7 +359,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         items: Mapping[_Key, _Value] | Iterable[tuple[_Key, _Value]],
         ttl: float | timedelta | None = ...,
         *,
-        tags: _Tags = ...,
+        tags: _Tags | None = ...,
     ) -> list[_Key]:
         """Stores every pair; a list of the keys that failed."""
 
@@ -470,7 +470,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         replaces: bool,
         token: int | None,
         ttl: float | timedelta | None = ...,
-        tags: _Tags = ...,
+        tags: _Tags | None = ...,
     ) -> _Value: ...
     @property
     def failures(self) -> Counter[str]: ...
@@ -501,10 +501,10 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
     ) -> _Memoize: ...
     @overload
     def setdefault(
-        self: Cache[_Key, _Default | None], key: _Key, default: None = None, ttl: float | timedelta | None = ..., *, tags: _Tags = ...
+        self: Cache[_Key, _Default | None], key: _Key, default: None = None, ttl: float | timedelta | None = ..., *, tags: _Tags | None = ...
     ) -> _Default | None: ...
     @overload
-    def setdefault(self, key: _Key, default: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags = ...) -> _Value: ...
+    def setdefault(self, key: _Key, default: _Value, ttl: float | timedelta | None = ..., *, tags: _Tags | None = ...) -> _Value: ...
     @overload
     def update(self, other: _KeysAndGetItem[_Key, _Value] | Iterable[tuple[_Key, _Value]] = ..., /) -> None: ...
     @overload

@@ -123,7 +123,8 @@ class _Mutex(CacheMutex):
 
     def __init__(self, region: Region, key: str, seconds: float | None) -> None:
         self._region = region
-        self._lock = region.cache.lock(key, seconds)
+        # A program may have a lock of its own by the name of the key.
+        self._lock = region.cache.lock(f"_lock:{key}", seconds)
 
     def acquire(self, wait: bool = True) -> bool:
         try:
