@@ -113,6 +113,19 @@ impl<H: Host> Map<H> {
         self.owner.is_some() && word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::Relaxed) != 0
     }
 
+    /// Numbers of which one moves with each clear that would remove a value of this namespace, and
+    /// with each eviction by one of these tags: who makes a value takes them before, and knows
+    /// afterwards whether what it was made of may have changed.
+    pub fn generations(&self, namespace: Namespace, tags: &[&[u8]]) -> Vec<u64> {
+        let mut generations = vec![self.generation(namespace)];
+        if namespace != Namespace::DEFAULT {
+            generations.push(self.namespace_mark(namespace).0);
+        }
+        let marks = tags.iter().map(|tag| self.mark_now(self.tag_number(namespace, tag)).map_or(0, |mark| mark.0));
+        generations.extend(marks);
+        generations
+    }
+
     /// `None` for a number that no writer uses.
     #[inline]
     pub(crate) fn generation_word(&self, number: u32) -> Option<&AtomicU64> {

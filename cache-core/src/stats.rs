@@ -98,7 +98,7 @@ counters! {
     GhostHits ghost_hits "Values stored in the main queue because their key was dropped recently.";
     SetBytes set_bytes "Bytes of items stored, headers and keys included.";
     RelocatedBytes relocated_bytes "Bytes of items copied on by reclaim.";
-    Busy busy "Calls that gave up waiting.";
+    Busy busy "Attempts that found a lock held until their time was up; Python tries once before it waits.";
     Full full "Calls that found no room.";
     TakeOvers take_overs "Locks taken over from the dead.";
     Splits splits "Index blocks split.";

@@ -17,9 +17,10 @@
 //! on by reclaim: `renew` looks the key up and compares versions.
 
 use crate::error::Result;
+use crate::hash::Hash;
 use crate::host::Host;
 use crate::index::{Candidate, Found, Manner};
-use crate::layout::control;
+use crate::layout::{LINE_BYTES, control};
 use crate::map::Map;
 use crate::mark::Mark;
 use crate::slot::Slot;
@@ -30,12 +31,11 @@ use crate::types::{Destination, Key, Meta, NEVER, Namespace};
 /// What a read saw; see the module. Belongs to the [`Map`] that made it.
 #[derive(Debug, Clone)]
 pub struct Witness {
-    /// Offsets of the slot and of its bucket's counter, and what they held.
+    /// Offset of the slot, and what it and its bucket's counter held.
     slot: u64,
     item: u64,
-    bucket: u64,
     counter: u64,
-    epoch: Epoch,
+    epoch: u64,
     namespace: Namespace,
     /// Of the namespace, if it is not the default one, and of the tags.
     marks: Box<[Mark]>,
@@ -50,19 +50,20 @@ impl Witness {
     }
 }
 
-/// How often everything was cleared, and how often repair emptied a stripe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Epoch {
-    generation: u64,
-    resets: u64,
-}
-
 impl<H: Host> Map<H> {
+    /// How often everything was cleared, plus how often repair emptied a stripe. Both only grow, so
+    /// the sum is the same if neither did.
     #[inline]
-    fn epoch(&self, namespace: Namespace) -> Epoch {
+    fn epoch(&self, namespace: Namespace) -> u64 {
         // Acquire: before the slot is looked at.
         let resets = self.control_word(control::RESETS).load(Ordering::Acquire);
-        Epoch { generation: self.generation(namespace), resets }
+        self.generation(namespace).wrapping_add(resets)
+    }
+
+    /// Sends for what [`Map::still_holds`] looks at, by the key's [`Map::hash`]. Only a hint.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.prefetch_buckets(Hash(hash));
     }
 
     /// As [`Map::get`], with a witness of what was read.
@@ -88,11 +89,10 @@ impl<H: Host> Map<H> {
         Ok(found.map(|(found, ())| (found.meta, self.witness(&found, epoch, marks.into()))))
     }
 
-    fn witness(&self, found: &Found<'_>, epoch: Epoch, marks: Box<[Mark]>) -> Witness {
+    fn witness(&self, found: &Found<'_>, epoch: u64, marks: Box<[Mark]>) -> Witness {
         Witness {
             slot: self.region.offset_of(found.slot),
             item: found.word.item(),
-            bucket: self.region.offset_of(found.bucket.counter()),
             counter: found.counter,
             epoch,
             namespace: found.meta.namespace,
@@ -115,9 +115,11 @@ impl<H: Host> Map<H> {
             return false;
         }
         let slot = self.region.word(witness.slot);
-        // Acquire, both: slot before counter. [loom: witness]
+        // Acquire, both: slot before counter, which begins the line of its bucket. [loom: witness]
         let word = Slot(slot.load(Ordering::Acquire));
-        if word.item() != witness.item || self.region.word(witness.bucket).load(Ordering::Acquire) != witness.counter {
+        if word.item() != witness.item
+            || self.region.word(witness.slot & !(LINE_BYTES - 1)).load(Ordering::Acquire) != witness.counter
+        {
             return false;
         }
         self.raise_use(slot, word, Manner::Use);

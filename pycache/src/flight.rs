@@ -14,6 +14,7 @@ use crate::cache::Cache;
 use crate::errors;
 use crate::kept::{self, Kept};
 use crate::key::{Key, Scratch};
+use cache_core::TIMEOUT_NS_DEFAULT;
 
 /// What `pycache._flight` has under that name.
 fn flight<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -247,10 +248,18 @@ impl Cache {
         self.lookup_due(key.py(), Key::of(key, &mut scratch)?.bytes, &Refresh { stale, beta })
     }
 
+    /// What `Map::generations` says of values of this namespace with these tags.
+    fn _generations(&self, py: Python<'_>, tags: Tags<'_>) -> PyResult<Vec<u64>> {
+        let tags = tags.names()?;
+        let at = self.handle.scope().map_err(Self::raise(py))?;
+        Ok(at.map.generations(at.namespace, &tags))
+    }
+
     /// Stores a value that took `cost` seconds to make: in any case, in place of the version
-    /// `token`, or if nothing is there. What the caller gets.
+    /// `token`, or if nothing is there; but not if it would have been cleared or evicted had it
+    /// been there when `_generations` gave `since`. What the caller gets.
     #[expect(clippy::too_many_arguments, reason = "what a write is told, and what it did")]
-    #[pyo3(signature = (key, value, cost, replaces, token, ttl=Ttl::Unset, tags=Tags::NONE))]
+    #[pyo3(signature = (key, value, cost, replaces, token, since=None, ttl=Ttl::Unset, tags=Tags::NONE))]
     fn _made<'py>(
         &self,
         key: &Bound<'py, PyAny>,
@@ -258,14 +267,20 @@ impl Cache {
         cost: f64,
         replaces: bool,
         token: Option<u64>,
+        since: Option<Vec<u64>>,
         ttl: Ttl,
         tags: Tags<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let client_flags = cache_shm::cost(Duration::try_from_secs_f64(cost).unwrap_or_default());
         let there = self.store(key, value, &Keep { ttl, tags }, |map, key, value, options| {
             let options = &WriteOptions { client_flags, ..*options };
+            let is_outdated =
+                || since.as_ref().is_some_and(|since| *since != map.generations(key.namespace, options.tags));
+            if is_outdated() {
+                return Ok(None);
+            }
             let mut copy = Vec::new();
-            Ok(match token {
+            let there = match token {
                 Some(version) => {
                     let _: Cas = map.cas(key, version, value, options)?;
                     None
@@ -275,7 +290,15 @@ impl Cache {
                     None
                 }
                 None => map.get_or_add(key, value, options, &mut copy)?.map(|meta| (meta, copy)),
-            })
+            };
+            // In the instant between the look and the store: what was stored goes, or what another
+            // has stored since, which is made again.
+            if is_outdated()
+                && let Some(meta) = map.meta(key)?
+            {
+                map.delete_version(key, meta.version, TIMEOUT_NS_DEFAULT)?;
+            }
+            Ok(there)
         })?;
         let Some((meta, copy)) = there else { return Ok(value.clone()) };
         let mut scratch = Scratch::new();

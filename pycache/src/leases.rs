@@ -308,9 +308,12 @@ impl Lease {
         Ok(this)
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
-        self.release(py)
+    #[pyo3(signature = (*exception))]
+    fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        let outcome = self.release(py);
+        // What the block raised says more than that the lock was lost meanwhile.
+        let is_raising = exception.iter().next().is_some_and(|class| !class.is_none());
+        if is_raising { Ok(()) } else { outcome }
     }
 }
 

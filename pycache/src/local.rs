@@ -44,15 +44,49 @@ impl Hasher for Same {
     }
 }
 
+/// Bytes of a key that stand in its slot.
+const SHORT_BYTES: usize = 30;
+
+/// A key, where its slot is if it is short: one line of memory less to wait for.
+enum Name {
+    Short(u8, [u8; SHORT_BYTES]),
+    Long(Box<[u8]>),
+}
+
+impl Name {
+    fn new(key: &[u8]) -> Name {
+        let mut bytes = [0; SHORT_BYTES];
+        match bytes.get_mut(..key.len()) {
+            Some(place) => {
+                place.copy_from_slice(key);
+                Name::Short(key.len() as u8, bytes)
+            }
+            None => Name::Long(key.into()),
+        }
+    }
+
+    #[inline(always)]
+    fn is(&self, key: &[u8]) -> bool {
+        match self {
+            Name::Short(count, bytes) => bytes[..usize::from(*count)] == *key,
+            Name::Long(bytes) => **bytes == *key,
+        }
+    }
+}
+
+/// Two lines of memory.
+#[repr(align(64))]
 struct Slot {
     hash: u64,
-    key: Box<[u8]>,
     /// None once the value was seen to be another.
     object: Option<Py<PyAny>>,
     witness: Witness,
+    key: Name,
     /// Given out since the clock's hand was here.
     is_used: bool,
 }
+
+const _: () = assert!(size_of::<Slot>() == 128);
 
 #[derive(Default)]
 struct Table {
@@ -71,7 +105,7 @@ impl Table {
     #[inline(always)]
     fn find(&mut self, hash: u64, key: &[u8]) -> Option<&mut Slot> {
         let slot = &mut self.slots[*self.places.get(&hash)? as usize];
-        (*slot.key == *key).then_some(slot)
+        slot.key.is(key).then_some(slot)
     }
 
     /// Where the next entry goes, whose `hash` leads to it from now on.
@@ -138,6 +172,8 @@ impl Local {
     #[inline(always)]
     pub fn get<'py>(&self, py: Python<'py>, at: Scope<'_>, key: &[u8]) -> Option<Bound<'py, PyAny>> {
         let hash = at.map.hash(at.key(key));
+        // The region's lines are on their way while the table is searched.
+        at.map.prefetch(hash);
         let mut table = self.table.borrow_mut();
         if table.engine == std::ptr::from_ref(at.map).addr()
             && let Some(slot) = table.find(hash, key)
@@ -193,7 +229,7 @@ impl Local {
             return Ok(());
         }
         let hash = at.map.hash(at.key(key));
-        let slot = Slot { hash, key: key.into(), object: Some(object.clone().unbind()), witness, is_used: false };
+        let slot = Slot { hash, key: Name::new(key), object: Some(object.clone().unbind()), witness, is_used: false };
         let mut table = self.table.borrow_mut();
         // Another engine meanwhile: its handle will look again.
         let gone = if table.engine == std::ptr::from_ref(at.map).addr() {

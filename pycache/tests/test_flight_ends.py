@@ -145,3 +145,87 @@ Cache("anew", size="1MiB", dir={directory!r}).namespace("others")
         assert again.locked() and not again.acquire(blocking=False)
         lock.release()
         assert again.acquire(blocking=False)
+
+
+ENDS: dict[str, Any] = {
+    "evict_tag": lambda cache: cache.evict_tag("row"),
+    "clear": lambda cache: cache.clear(),
+    "clear all": lambda cache: cache.clear(all_namespaces=True),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+@pytest.mark.parametrize("namespace", [None, "users"])
+def test_what_was_begun_before_an_eviction_is_not_kept(cache: Cache, end: Any, namespace: str | None) -> None:
+    """Its function may have read what has changed since."""
+    here = cache if namespace is None else cache.namespace(namespace)
+
+    def make() -> str:
+        end(here)
+        return "made of what was there"
+
+    async def amake() -> str:
+        return make()
+
+    @here.memoize(ttl=60, prefix="f", tags="row")
+    def made(number: int) -> str:
+        return make()
+
+    assert here.get_or_set("key", make, tags=["row", "other"]) == "made of what was there" and "key" not in here
+    assert asyncio.run(here.aget_or_set("key", amake, tags="row")) == "made of what was there" and "key" not in here
+    made(1), made.refresh(1)
+    assert len(here) == 0
+    assert here.get_or_set("key", lambda: here.evict_tag("stranger") or "kept", tags="row") == "kept" == here["key"]
+
+
+def test_clearing_a_function_reaches_a_call_of_it_that_is_under_way(cache: Cache) -> None:
+    @cache.memoize(ttl=60)
+    def made(number: int) -> int:
+        made.cache_clear()
+        return number
+
+    made(1), made.refresh(1)
+    assert len(cache) == 0
+
+
+def test_what_a_block_raises_is_not_lost_with_its_lock(directory: str) -> None:
+    async def loses(cache: Cache) -> None:
+        async with cache.alock("alock"):
+            cache.close()
+            raise ValueError("of the block")
+
+    for kind in ("lock", "semaphore", "alock"):
+        cache = Cache("lost", size="1MiB", dir=directory)
+        with pytest.raises(ValueError, match="of the block"):
+            if kind == "alock":
+                asyncio.run(loses(cache))
+            with cache.lock(kind) if kind == "lock" else cache.semaphore("gate", 2):
+                cache.close()
+                raise ValueError("of the block")
+
+
+class Plain:
+    def method(self, number: int) -> int:
+        return number
+
+
+def test_a_bound_method_needs_what_tells_its_object_from_others(cache: Cache) -> None:
+    with pytest.raises(ValueError, match="bound method"):
+        cache.memoize(Plain().method)
+    one = cache.memoize(prefix="one")(Plain().method)
+    assert one(7) == 7 == one(7) and one.cache_info().hits == 1
+
+
+def test_each_function_whose_arguments_make_no_key_is_named_once(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    functions = []
+    for name in ("first", "second"):
+        def function(thing: object) -> int:
+            return 1
+
+        function.__qualname__ = name
+        functions.append(cache.memoize(ttl=60, prefix=name)(function))
+    for function in functions * 3:
+        assert function(Plain()) == 1
+    told = [record.getMessage() for record in caplog.records if "make no key" in record.getMessage()]
+    assert [message.split(" ")[0] for message in told] == ["first", "second"] and "ignore=('self',)" in told[0]
+    assert cache.failures == {"unsupported_type": 6}

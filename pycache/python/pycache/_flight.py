@@ -214,12 +214,28 @@ def look(cache: _Caches, key: Any, plan: Plan) -> tuple[Any, _Old | None]:
     return value, None if version is None else (value, version)
 
 
+class Begun:
+    """When the call of a function began: by the clock, and by what was cleared and evicted before."""
+
+    __slots__ = ("since", "start")
+
+    def __init__(self, cache: _Caches, plan: Plan) -> None:
+        try:
+            self.since: list[int] | None = cache._generations(plan.keep.get("tags", ()))
+        except CacheError:
+            # Then it cannot be stored either, and that says why.
+            self.since = None
+        self.start = perf_counter()
+
+
 def store(
-    cache: _Caches, key: Any, value: Any, plan: Plan, replaces: bool, cost: float = 0.0, version: int | None = None
+    cache: _Caches, key: Any, value: Any, plan: Plan, replaces: bool, begun: Begun, version: int | None = None
 ) -> Any:
-    """Stores ``value`` if it can be; what the caller gets."""
+    """Stores ``value`` if it can be, and if nothing it may have been made of was cleared or evicted since the
+    call began; what the caller gets."""
+    cost = perf_counter() - begun.start if plan.early else 0.0
     try:
-        return cache._made(key, value, cost if plan.early else 0.0, replaces, version, **plan.keep)
+        return cache._made(key, value, cost, replaces, version, begun.since, **plan.keep)
     except Exception as error:
         failed(cache, error, plan.on_error)
     return value
@@ -334,10 +350,10 @@ def get_or_set(
             if found is not MISSING:
                 return found
             raise_remembered(cache, key, plan)
-        start = perf_counter()
+        begun = Begun(cache, plan)
         with _making(cache, key, plan, None):
             value = function()
-        return store(cache, key, value, plan, replaces, perf_counter() - start)
+        return store(cache, key, value, plan, replaces, begun)
 
 
 def _renew(cache: _Caches, key: Any, function: Callable[[], Any], plan: Plan, old: _Old) -> Any:
@@ -348,14 +364,14 @@ def _renew(cache: _Caches, key: Any, function: Callable[[], Any], plan: Plan, ol
         found = _is_renewed(cache, key, old, plan.on_error)
         if found is not MISSING:
             return found
-        start = perf_counter()
+        begun = Begun(cache, plan)
         try:
             with _making(cache, key, plan, old):
                 value = function()
         except Exception as error:
             _renewal_failed(cache, plan, error)
             return old[0]
-        return store(cache, key, value, plan, False, perf_counter() - start, old[1])
+        return store(cache, key, value, plan, False, begun, old[1])
 
 
 # --- tasks --------------------------------------------------------------------------------------
@@ -398,13 +414,15 @@ async def fly(
     if old is None and not replaces:
         raise_remembered(cache, key, plan)
     if is_above:
-        return store(cache, key, await _make(cache, key, function, plan), plan, replaces)
+        begun = Begun(cache, plan)
+        return store(cache, key, await _make(cache, key, function, plan), plan, replaces, begun)
     deadline = loop.time() + plan.wait
     while (other := others.get(name)) is not None:
         done, _ = await asyncio.wait({other}, timeout=max(deadline - loop.time(), 0))
         if not done:
             count(cache, "flight_timeout", f"waited {plan.wait} s for another task")
-            return store(cache, key, await _make(cache, key, function, plan), plan, replaces)
+            begun = Begun(cache, plan)
+            return store(cache, key, await _make(cache, key, function, plan), plan, replaces, begun)
         if not replaces:
             if (found := find(cache, key, plan.on_error)) is not MISSING:
                 return found
@@ -420,9 +438,9 @@ async def fly(
                 if found is not MISSING:
                     return found
                 raise_remembered(cache, key, plan)
-            start = perf_counter()
+            begun = Begun(cache, plan)
             value = await _make(cache, key, function, plan)
-            return store(cache, key, value, plan, replaces, perf_counter() - start)
+            return store(cache, key, value, plan, replaces, begun)
     finally:
         del others[name]
         if not mine.done():
@@ -437,13 +455,13 @@ async def _arenew(cache: _Caches, key: Any, function: Callable[[], Any], plan: P
         found = _is_renewed(cache, key, old, plan.on_error)
         if found is not MISSING:
             return found
-        start = perf_counter()
+        begun = Begun(cache, plan)
         try:
             value = await _make(cache, key, function, plan, old)
         except Exception as error:
             _renewal_failed(cache, plan, error)
             return old[0]
-        return store(cache, key, value, plan, False, perf_counter() - start, old[1])
+        return store(cache, key, value, plan, False, begun, old[1])
 
 
 async def aget_or_set(cache: _Caches, key: Any, default: Any, plan: Plan) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial, wraps
-from time import perf_counter
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from . import _flight
@@ -28,6 +28,8 @@ _PLAIN = frozenset({int, str, bytes, type(None)})
 # Defaults of these types stand for themselves as long as the function lives.
 _CONSTANT = _PLAIN | {bool, float}
 
+
+_LOG = logging.getLogger("pycache")
 
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
@@ -152,6 +154,8 @@ class Memoize:
             raise TypeError("what a generator function returns cannot be kept")
         if not callable(function):
             raise TypeError(f"memoize decorates functions, not {type(function).__name__}")
+        if self._prefix is None and self._key is None and getattr(function, "__self__", None) is not None:
+            raise ValueError("a bound method needs prefix= or key=, which tells its object from others")
         if self._prefix is None and getattr(function, "__name__", "<lambda>") == "<lambda>":
             raise ValueError("a function without a name of its own needs prefix=, which begins its keys")
         key_of, begin, probe = self._keys(function)
@@ -222,8 +226,23 @@ class Memoize:
         on_error = plan.on_error
         probed = probe.find if probe is not None else lambda _arguments, _keywords: _UNUSUAL
         hits = misses = 0
+        is_told = False
         wrapper: Any
         refresh: Any
+
+        def without_key(error: Exception) -> None:
+            """Counts a call whose arguments make no key, and says so once for the function."""
+            nonlocal is_told
+            if on_error == "raise":
+                raise error
+            _flight.failures(cache)[getattr(error, "code", None) or type(error).__name__] += 1
+            if not is_told:
+                is_told = True
+                _LOG.warning(
+                    "%s is called each time, for its arguments make no key (leave one out by ignore=, as ignore=('self',), "
+                    "name what tells calls apart by key=, or give its class a __cache_key__()): %s",
+                    getattr(function, "__qualname__", tag), error,
+                )
 
         def look(
             arguments: tuple[Any, ...], keywords: dict[str, Any], is_absent: bool
@@ -234,7 +253,7 @@ class Memoize:
                 key = key_of(*arguments, **keywords)
             except (CacheError, RecursionError) as error:
                 misses += 1
-                _flight.failed(cache, error, on_error)
+                without_key(error)
                 return None, MISSING, None, False
             if is_absent:
                 misses += 1
@@ -267,9 +286,8 @@ class Memoize:
                 return await _flight.fly(cache, key, make, plan, old, is_bad)
 
             async def refresh_task(*arguments: Any, **keywords: Any) -> Any:
-                start = perf_counter()
-                value = await function(*arguments, **keywords)
-                return keep_it(arguments, keywords, value, perf_counter() - start)
+                begun = _flight.Begun(cache, plan)
+                return keep_it(arguments, keywords, await function(*arguments, **keywords), begun)
 
             wrapper, refresh = wrapper_task, refresh_task
         else:
@@ -288,20 +306,19 @@ class Memoize:
                 return _flight.get_or_set(cache, key, make, plan, None, old, is_bad)
 
             def refresh_call(*arguments: Any, **keywords: Any) -> Any:
-                start = perf_counter()
-                value = function(*arguments, **keywords)
-                return keep_it(arguments, keywords, value, perf_counter() - start)
+                begun = _flight.Begun(cache, plan)
+                return keep_it(arguments, keywords, function(*arguments, **keywords), begun)
 
             wrapper, refresh = wrapper_call, refresh_call
 
-        def keep_it(arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, cost: float) -> Any:
+        def keep_it(arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, begun: _flight.Begun) -> Any:
             try:
                 key = key_of(*arguments, **keywords)
-            except CacheError as error:
-                _flight.failed(cache, error, on_error)
+            except (CacheError, RecursionError) as error:
+                without_key(error)
                 return value
             _flight.forget_raised(cache, key, plan)
-            return _flight.store(cache, key, value, plan, True, cost)
+            return _flight.store(cache, key, value, plan, True, begun)
 
         def cache_clear() -> None:
             """Removes every value of the function, for all processes, in one step."""

@@ -469,9 +469,11 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         cost: float,
         replaces: bool,
         token: int | None,
+        since: list[int] | None = None,
         ttl: float | timedelta | None = ...,
         tags: _Tags | None = ...,
     ) -> _Value: ...
+    def _generations(self, tags: _Tags | None) -> list[int]: ...
     @property
     def failures(self) -> Counter[str]: ...
     def alock(self, name: Any, ttl: float | timedelta | None = None, reentrant: bool = False) -> Lock:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from . import _pycache
+from ._pycache import CacheError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
@@ -138,7 +139,12 @@ class _Lease(_pycache.Lease):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self.release()
+        try:
+            self.release()
+        except CacheError:
+            # What the block raised says more than that the lock was lost meanwhile.
+            if exception[0] is None:
+                raise
 
 
 class Lock(_Lease):

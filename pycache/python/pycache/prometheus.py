@@ -37,7 +37,7 @@ COUNTERS = {
     "ghost_hits": ("ghost_hits", "Values stored in the main queue because their key was dropped recently."),
     "set_bytes": ("stored_bytes", "Bytes of items stored, headers and keys included."),
     "relocated_bytes": ("relocated_bytes", "Bytes of items copied on by reclaim."),
-    "busy": ("busy", "Calls that gave up waiting."),
+    "busy": ("busy", "Attempts that found a lock held until their time was up."),
     "full": ("full", "Calls that found no room."),
     "take_overs": ("take_overs", "Locks taken over from dead processes."),
     "retries": ("read_retries", "Reads that were overtaken by a writer and began again."),
