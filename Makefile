@@ -14,6 +14,9 @@ SECONDS ?= 120
 SEED ?=
 # The groups of benchmarks to run; without any, those that make the table.
 GROUPS ?=
+# Where the C library and the command go; DESTDIR goes before it, for those who make packages.
+PREFIX ?= /usr/local
+DESTDIR ?=
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -54,6 +57,13 @@ wheel: ## the Python package, built from the tree and installed into .venv
 
 wheels: ## a tested wheel for every CPython from 3.10 to 3.13 that is installed, in target/wheels
 	@.ci/with-tools python .ci/wheels.py
+
+.PHONY: install uninstall
+install: ## the C library, its header, its pkg-config file and the command, into PREFIX=/usr/local
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" .ci/install
+
+uninstall: ## removes what install put into PREFIX
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" .ci/install --uninstall
 
 clean: ## removes everything that was built
 	rm -rf target .venv .pytest_cache .hypothesis

@@ -2,23 +2,11 @@
  * A C program on the cache: what it promises, and what bad input gets. Ends with 0, or
  * with the line of the first thing that is wrong.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cache_shm.h"
-
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (!(condition)) {                                                                \
-            fprintf(stderr, "%s:%d: %s\nlast error: %s\n", __FILE__, __LINE__, #condition, \
-                    cshm_last_error());                                                    \
-            exit(1);                                                                       \
-        }                                                                                  \
-    } while (0)
+#include "check.h"
 
 static void stores_reads_and_deletes(cshm_cache *cache) {
     char buffer[64];
@@ -64,15 +52,10 @@ static void time_to_live(cshm_cache *cache) {
     CHECK(cshm_get(cache, "longer", 6, buffer, sizeof buffer, NULL) == CSHM_OK);
 }
 
-static void null_and_nonsense_are_refused(cshm_cache *cache) {
+static void a_region_that_cannot_be_is_named(cshm_cache *cache) {
     static char key[65536];
-    char buffer[8];
-    size_t bytes;
     cshm_cache *out = cache;
-    CHECK(cshm_open("name", 1 << 20, 0, NULL) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_open("name", 1 << 20, 1 << 31, &out) == CSHM_INVALID_ARGUMENT && out == NULL);
-    CHECK(cshm_open("name", 1 << 20, CSHM_OPEN_EXISTING | CSHM_OPEN_NEW, &out) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_open("", 1 << 20, 0, &out) == CSHM_INVALID_NAME);
+    CHECK(cshm_open("", 1 << 20, 0, &out) == CSHM_INVALID_NAME && out == NULL);
     CHECK(cshm_open("../name", 1 << 20, 0, &out) == CSHM_INVALID_NAME);
     CHECK(cshm_open("na\nme", 1 << 20, 0, &out) == CSHM_INVALID_NAME);
     CHECK(cshm_open("\xff\xfe", 1 << 20, 0, &out) == CSHM_INVALID_NAME);
@@ -80,27 +63,16 @@ static void null_and_nonsense_are_refused(cshm_cache *cache) {
     CHECK(strstr(cshm_last_error(), "1048576") != NULL);
     CHECK(cshm_open("name", 0, CSHM_OPEN_EXISTING, &out) == CSHM_MISSING && out == NULL);
     CHECK(cshm_open(NULL, 0, CSHM_OPEN_EXISTING, &out) == CSHM_INVALID_ARGUMENT);
-
-    CHECK(cshm_get(NULL, "k", 1, buffer, sizeof buffer, &bytes) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_get(cache, NULL, 1, buffer, sizeof buffer, &bytes) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_get(cache, "k", 1, NULL, 1, &bytes) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_get(cache, NULL, 0, buffer, sizeof buffer, &bytes) == CSHM_KEY_EMPTY);
-    CHECK(cshm_get(cache, "k", SIZE_MAX, buffer, sizeof buffer, &bytes) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_set(NULL, "k", 1, "v", 1, CSHM_NEVER) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_set(cache, "k", 1, NULL, 1, CSHM_NEVER) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_set(cache, "k", 1, "v", SIZE_MAX, CSHM_NEVER) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_set(cache, "", 0, "v", 1, CSHM_NEVER) == CSHM_KEY_EMPTY);
     CHECK(cshm_set(cache, key, sizeof key, "v", 1, CSHM_NEVER) == CSHM_KEY_TOO_LONG);
-    CHECK(cshm_delete(NULL, "k", 1) == CSHM_INVALID_ARGUMENT);
-    CHECK(cshm_delete(cache, NULL, 1) == CSHM_INVALID_ARGUMENT);
-    cshm_close(NULL);
 }
 
 static void errors_have_words(void) {
     CHECK(strcmp(cshm_error_text(CSHM_OK), "ok") == 0);
     CHECK(strcmp(cshm_error_text(CSHM_NOT_FOUND), "not_found") == 0);
     CHECK(strcmp(cshm_error_text(CSHM_NO_SPACE), "no_space") == 0);
-    CHECK(strcmp(cshm_error_text(-1), "unknown") == 0);
+    CHECK(strcmp(cshm_error_text(CSHM_NOT_STORED), "not_stored") == 0);
+    CHECK(strcmp(cshm_error_text(CSHM_NOT_GRANTED), "not_granted") == 0);
+    CHECK(strcmp(cshm_error_text(INT32_MIN), "unknown") == 0);
     CHECK(strcmp(cshm_error_text(INT32_MAX), "unknown") == 0);
 }
 
@@ -138,7 +110,7 @@ int main(int count, char **arguments) {
     stores_reads_and_deletes(cache);
     a_buffer_that_is_too_small_learns_the_length(cache);
     time_to_live(cache);
-    null_and_nonsense_are_refused(cache);
+    a_region_that_cannot_be_is_named(cache);
     a_forked_child_uses_the_handle(cache);
 
     /* By path, without a size, as a reader. */
