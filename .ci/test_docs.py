@@ -63,8 +63,18 @@ def test_a_console_session_of_the_readme_prints_what_it_shows(session, environme
             assert done.stdout.splitlines() == shown, command
 
 
-@pytest.mark.parametrize("code", blocks(README, "c"))
-def test_a_c_example_of_the_readme_compiles_and_runs(code, environment, tmp_path):
+OF_C = (TREE / "docs" / "c-api.md").read_text(encoding="utf-8")
+# Each C program with what it prints: on the page of C, the block of text that follows it.
+C_PROGRAMS = [(code, "1.17\n") for code in blocks(README, "c")]
+C_PROGRAMS += re.findall(r"^```c\n(.*?)^```\n\n```text\n(.*?)^```", OF_C, re.MULTILINE | re.DOTALL)
+
+
+def test_every_c_program_of_the_documentation_is_run():
+    assert len(C_PROGRAMS) == len(blocks(README, "c")) + len(blocks(OF_C, "c")) >= 4
+
+
+@pytest.mark.parametrize(("code", "printed"), C_PROGRAMS)
+def test_a_c_example_compiles_and_prints_what_is_shown(code, printed, environment, tmp_path):
     build = ["cargo", "build", "--locked", "--package", "cache-shm-capi", "--message-format", "json"]
     built = subprocess.run(build, cwd=TREE, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
@@ -76,7 +86,19 @@ def test_a_c_example_of_the_readme_compiles_and_runs(code, environment, tmp_path
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     assert compiled.returncode == 0, compiled.stderr
     done = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1.17\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+
+
+def functions_of_the_header() -> list[str]:
+    code = re.sub(r"/\*.*?\*/|//[^\n]*|^#.*?$", "", HEADER.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"\b(\w+)\(", code)
+
+
+def test_every_function_of_the_header_has_its_place_in_the_table():
+    table = OF_C.split("## Every function")[1].split("\n## ")[0]
+    listed = re.findall(r"`(cshm_\w+)`", "\n".join(line for line in table.splitlines() if line.startswith("|")))
+    assert sorted(listed) == sorted(functions_of_the_header())
+    assert set(re.findall(r"\bcshm_\w+\b", OF_C)) - set(listed) <= {"cshm_cache", "cshm_scan", "cshm_bytes", "cshm_write_options", "cshm_meta"}
 
 
 def test_the_names_of_the_readme_are_the_names():
@@ -92,8 +114,7 @@ def test_the_names_of_the_readme_are_the_names():
     assert importlib.metadata.version(rows["Python distribution"])
     assert importlib.util.find_spec(rows["Python import"])
     assert shutil.which(rows["command"]) == str(Path(sys.executable).parent / rows["command"])
-    code = re.sub(r"/\*.*?\*/|//[^\n]*|^#.*?$", "", HEADER.read_text(), flags=re.DOTALL | re.MULTILINE)
-    functions = re.findall(r"\b(\w+)\(", code)
+    functions = functions_of_the_header()
     assert functions and all(name.startswith(rows["C prefix"]) for name in functions)
     sources = [path for crate in ("cache-shm", "cache-server", "pycache") for path in (TREE / crate / "src").rglob("*.rs")]
     variables = {name for path in sources for name in re.findall(r"\bvar(?:_os)?\(\"(\w+)\"", path.read_text())}
