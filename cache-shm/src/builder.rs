@@ -18,6 +18,16 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Options of a [`Cache`], see [`Cache::builder`].
 ///
 /// What no method here was called for comes from [`Settings`]: the environment, else a file.
+///
+/// ```
+/// use std::time::Duration;
+/// use cache_shm::{Cache, Error, Mode};
+///
+/// let cache = Cache::builder(None).size(1 << 20).mode(Mode::NoEvict).timeout(Duration::from_millis(50)).create()?;
+/// let full = (0..100_u32).find_map(|number| cache.set(&number.to_le_bytes(), &[0; 50_000]).err());
+/// assert!(matches!(full, Some(Error::Full { region_bytes: 1_048_576, .. })));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until open, create or open_or_create"]
 pub struct Builder {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{
-    Cas, Cursor, Destination, Error, Geometry, Host, Map, Meta, NEVER, Namespace, NamespaceInfo, PinnedValue, Repaired,
-    Report, Result, Stats, WriteOptions, kind,
+    Error, Geometry, Host, Map, Meta, NEVER, Namespace, PinnedValue, Repaired, Report, Result, Stats, WriteOptions,
+    kind,
 };
 
 use crate::attach::{Attachment, release};
@@ -30,11 +30,15 @@ use crate::os::Os;
 /// thread. After a `fork` the handle works in the child as well; what the parent holds
 /// stays the parent's. Do not keep the result of [`Cache::map`] across a `fork`.
 ///
+/// Keys have 1 to 65,535 bytes of any content, values up to a quarter of the region. What holds
+/// for concurrent calls is said once, on [the front page](crate#guarantees).
+///
 /// # Errors
-/// Reads fail with `Closed`, `Gone` (the region was destroyed, nobody made another, and
-/// the handle may not), or `Corrupt`; a missing key is `None`. Writes also with `Busy` at
+/// *Reads* fail with `Closed`, `Gone` (the region was destroyed, nobody made another, and
+/// the handle may not), or `Corrupt`; a missing key is `None`. *Writes* also with `Busy` at
 /// the handle's timeout, `ReadOnly`, `KeyEmpty`, `KeyTooLong`, `ValueTooLarge`, `Full`
-/// (no-evict regions) and `NoSpace`. After an error nothing has changed.
+/// (no-evict regions) and `NoSpace`. After an error nothing has changed. [`Error`] says of each
+/// what to do about it.
 ///
 /// ```
 /// use cache_shm::Cache;
@@ -206,291 +210,51 @@ impl Cache {
     }
 
     /// What a write does unless told otherwise: plain bytes that never expire, with this
-    /// handle's timeout.
+    /// handle's timeout. Where other options begin:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cache_shm::{Cache, WriteOptions};
+    /// # let cache = Cache::builder(None).size(1 << 20).create()?;
+    /// let minute = WriteOptions { expires_at_ms: cache.expiry(Duration::from_secs(60))?, ..cache.options() };
+    /// assert!(cache.add(b"k", b"v", &minute)?.is_some());
+    /// # Ok::<(), cache_shm::Error>(())
+    /// ```
     pub fn options<'a>(&self) -> WriteOptions<'a> {
         WriteOptions { kind: kind::BYTES, timeout_ns: self.timeout_ns(), ..WriteOptions::default() }
     }
 
-    fn timeout_ns(&self) -> u64 {
+    pub(crate) fn timeout_ns(&self) -> u64 {
         u64::try_from(self.0.plan.timeout.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The value of `key`.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut value = Vec::new();
-        let at = self.scope()?;
-        Ok(at.map.get(at.key(key), &mut value)?.map(|_| value))
-    }
-
-    /// Copies the value of `key` where `destination` says.
-    pub fn get_into<D: Destination>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        let at = self.scope()?;
-        at.map.get(at.key(key), destination)
-    }
-
-    /// What is known of `key` without its value; does not count as a use.
-    pub fn meta(&self, key: &[u8]) -> Result<Option<Meta>> {
-        let at = self.scope()?;
-        at.map.meta(at.key(key))
-    }
-
-    /// True if `key` is there.
-    pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        let at = self.scope()?;
-        at.map.contains(at.key(key))
-    }
-
-    /// How long `key` has left: `None` if it is missing, [`Duration::MAX`] if it never
-    /// expires.
-    pub fn ttl(&self, key: &[u8]) -> Result<Option<Duration>> {
-        let at = self.scope()?;
-        Ok(at.map.meta(at.key(key))?.map(|meta| match meta.expires_at_ms {
-            NEVER => Duration::MAX,
-            expires_at_ms => Duration::from_millis(expires_at_ms.saturating_sub(at.map.host().now_ms())),
-        }))
-    }
-
-    /// The value of `key` where it lies, without a copy: it stays as it is when the key is
-    /// overwritten, deleted or evicted. Where nothing can be pinned (a read-only
-    /// attachment, too many views) it is a private copy.
-    pub fn view(&self, key: &[u8]) -> Result<Option<View>> {
-        loop {
-            let at = self.scope()?;
-            let attachment = self.0.attachment()?;
-            if !std::ptr::eq(attachment.map(), at.map) {
-                // Another thread attached anew between the two.
-                continue;
-            }
-            let attachment = self.0.share(attachment);
-            let Some(pinned) = handover::pin(&attachment, at.key(key))? else { return Ok(None) };
-            return Ok(Some(View { attachment: ManuallyDrop::new(attachment), pinned: ManuallyDrop::new(pinned) }));
-        }
-    }
-
-    /// Looks up many keys at once, faster than one by one. `visit` gets the position of
-    /// each key that is there with its value; returns how many are.
-    pub fn get_many(&self, keys: &[&[u8]], visit: &mut dyn FnMut(usize, &Meta, &[u8])) -> Result<usize> {
-        let at = self.scope()?;
-        let keys: Vec<_> = keys.iter().map(|key| at.key(key)).collect();
-        at.map.get_many(&keys, visit)
-    }
-
-    /// Stores `value`; returns its version.
-    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<u64> {
-        let at = self.writing_scope()?;
-        at.map.set(at.key(key), value, &self.options())
-    }
-
-    /// Stores `value`, to expire after `ttl`; returns its version.
-    pub fn set_for(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<u64> {
-        let options = WriteOptions { expires_at_ms: self.expiry(ttl)?, ..self.options() };
-        let at = self.writing_scope()?;
-        at.map.set(at.key(key), value, &options)
-    }
-
-    /// Stores `value` as `options` say; returns its version.
-    pub fn set_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<u64> {
-        let at = self.writing_scope()?;
-        at.map.set(at.key(key), value, options)
-    }
-
-    /// Stores `value` if `key` is missing; `None` if it is there.
-    pub fn add(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
-        let at = self.writing_scope()?;
-        at.map.add(at.key(key), value, options)
-    }
-
-    /// Stores `value` if `key` is there; `None` if it is missing.
-    pub fn replace(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Option<u64>> {
-        let at = self.writing_scope()?;
-        at.map.replace(at.key(key), value, options)
-    }
-
-    /// Stores `value` if `key` still has `version`.
-    pub fn cas(&self, key: &[u8], version: u64, value: &[u8], options: &WriteOptions) -> Result<Cas> {
-        let at = self.writing_scope()?;
-        at.map.cas(at.key(key), version, value, options)
-    }
-
-    /// Copies what is there into `destination`, or stores `value` (`None`).
-    pub fn get_or_add<D: Destination>(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        options: &WriteOptions,
-        destination: &mut D,
-    ) -> Result<Option<Meta>> {
-        let at = self.writing_scope()?;
-        at.map.get_or_add(at.key(key), value, options, destination)
-    }
-
-    /// Removes `key`; true if it was there.
-    pub fn delete(&self, key: &[u8]) -> Result<bool> {
-        let at = self.writing_scope()?;
-        at.map.delete(at.key(key), self.timeout_ns())
-    }
-
-    /// Removes `key` and copies its value into `destination`, in one step.
-    pub fn take<D: Destination>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
-        let at = self.writing_scope()?;
-        at.map.take(at.key(key), self.timeout_ns(), destination)
-    }
-
-    /// Removes any one key and copies key and value; `None` if there is none.
-    pub fn take_any<D: Destination>(&self, key: &mut Vec<u8>, destination: &mut D) -> Result<Option<Meta>> {
-        let at = self.writing_scope()?;
-        at.map.take_any(at.namespace, self.timeout_ns(), key, destination)
-    }
-
-    /// Adds `delta` to the integer at `key` and returns the sum. A missing key counts as
-    /// `initial`, or gives `None` without one. The expiry of an existing key stays.
-    ///
-    /// # Errors
-    /// `NotInteger`, `Overflow`; nothing changed.
-    pub fn incr(&self, key: &[u8], delta: i64, initial: Option<i64>) -> Result<Option<i64>> {
-        let at = self.writing_scope()?;
-        at.map.incr(at.key(key), delta, initial, &self.options())
-    }
-
-    /// As [`Cache::incr`], with options for a key that it makes.
-    pub fn incr_with(
-        &self,
-        key: &[u8],
-        delta: i64,
-        initial: Option<i64>,
-        options: &WriteOptions,
-    ) -> Result<Option<i64>> {
-        let at = self.writing_scope()?;
-        at.map.incr(at.key(key), delta, initial, options)
-    }
-
-    /// Appends to the value of `key` and returns its new length; `None` if it is missing.
-    pub fn append(&self, key: &[u8], bytes: &[u8]) -> Result<Option<usize>> {
-        let at = self.writing_scope()?;
-        at.map.append(at.key(key), bytes, None, &self.options())
-    }
-
-    /// Lets `key` expire after `ttl`, or never (`None`); false if it is missing.
-    pub fn touch(&self, key: &[u8], ttl: Option<Duration>) -> Result<bool> {
-        let expires_at_ms = ttl.map_or(Ok(NEVER), |ttl| self.expiry(ttl))?;
-        let at = self.writing_scope()?;
-        at.map.touch(at.key(key), expires_at_ms, self.timeout_ns())
-    }
-
-    /// Stores many values, each an operation of its own; returns how many were stored.
-    /// `on_error` gets the position of each that was not.
-    pub fn set_many(
-        &self,
-        items: &[(&[u8], &[u8], WriteOptions)],
-        on_error: &mut dyn FnMut(usize, Error),
-    ) -> Result<usize> {
-        let at = self.writing_scope()?;
-        let items: Vec<_> = items.iter().map(|(key, value, options)| (at.key(key), *value, *options)).collect();
-        Ok(at.map.set_many(&items, on_error))
-    }
-
-    /// Removes many keys, each an operation of its own; returns how many were there.
-    pub fn delete_many(&self, keys: &[&[u8]]) -> Result<usize> {
-        let at = self.writing_scope()?;
-        let keys: Vec<_> = keys.iter().map(|key| at.key(key)).collect();
-        at.map.delete_many(&keys, self.timeout_ns())
-    }
-
-    /// Removes all keys of this namespace at once.
-    pub fn clear(&self) -> Result<()> {
-        let at = self.writing_scope()?;
-        at.map.clear_of(at.namespace)
-    }
-
-    /// Removes the keys of all namespaces at once.
-    pub fn clear_all(&self) -> Result<()> {
-        self.writer()?.clear()
-    }
-
-    /// Another handle on this region, in the namespace `name`, 1 to 64 bytes, which is made if it
-    /// is not there yet. The same bytes are another key in each namespace. Handles are closed
-    /// each by itself.
+    /// Counters and sizes of the region, of all processes that ever used it. Each is exact when
+    /// nobody is at work; together they are not one instant.
     ///
     /// ```
     /// # use cache_shm::Cache;
     /// # let cache = Cache::builder(None).size(1 << 20).create()?;
-    /// let users = cache.namespace(b"users")?;
-    /// users.set(b"7", b"Ada")?;
-    /// assert_eq!(cache.get(b"7")?, None);
-    /// users.clear()?;
-    /// assert_eq!(users.get(b"7")?, None);
+    /// cache.set(b"k", b"v")?;
+    /// cache.get(b"k")?;
+    /// cache.get(b"another")?;
+    /// let stats = cache.stats()?;
+    /// assert_eq!((stats.hits, stats.misses, stats.sets, stats.items), (1, 1, 1, 1));
+    /// assert!(stats.fields().contains(&("region_bytes", 1 << 20)));
     /// # Ok::<(), cache_shm::Error>(())
     /// ```
     ///
     /// # Errors
-    /// `LabelLength`, `NamespacesFull`, `Busy`. A read-only handle finds nothing in a namespace
-    /// that nobody has made.
-    pub fn namespace(&self, name: &[u8]) -> Result<Cache> {
-        // Says whether the name is one; an empty one would be the default namespace's.
-        self.map()?.find_namespace(name)?;
-        let handle = Cache(Arc::new(self.0.sibling(name)?));
-        handle.0.namespace.in_map(handle.map()?, !self.is_read_only())?;
-        Ok(handle)
-    }
-
-    /// The namespace's name; empty for the default one.
-    pub fn namespace_name(&self) -> &[u8] {
-        self.0.namespace.name()
-    }
-
-    /// The default namespace and all that were made, with their counters.
-    pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
-        Ok(self.map()?.namespaces())
-    }
-
-    /// Removes every value of this namespace that was stored with the tag `name`, 1 to 255 bytes,
-    /// at once. Tags share words: a value of another tag may go as well, seldom.
-    ///
-    /// ```
-    /// # use cache_shm::{Cache, WriteOptions};
-    /// # let cache = Cache::builder(None).size(1 << 20).create()?;
-    /// let options = WriteOptions { tags: &[b"user:7"], ..cache.options() };
-    /// cache.set_with(b"page:1", b"Hello, Ada", &options)?;
-    /// cache.evict_tag(b"user:7")?;
-    /// assert_eq!(cache.get(b"page:1")?, None);
-    /// # Ok::<(), cache_shm::Error>(())
-    /// ```
-    pub fn evict_tag(&self, name: &[u8]) -> Result<()> {
-        let at = self.writing_scope()?;
-        at.map.evict_tag(at.namespace, name)
-    }
-
-    /// Walks over the keys, some at each call: from [`Cursor::START`] until it returns
-    /// `None`. A key that is there all the time is seen at least once, whatever changes
-    /// meanwhile.
-    pub fn scan(&self, cursor: Cursor, visit: &mut dyn FnMut(&[u8], &Meta)) -> Result<Option<Cursor>> {
-        let at = self.scope()?;
-        at.map.scan(cursor, &mut |key, meta| {
-            if meta.namespace == at.namespace {
-                visit(key, meta);
-            }
-        })
-    }
-
-    /// Number of unexpired keys, counted by a walk over those of all namespaces.
-    pub fn len(&self) -> Result<u64> {
-        let at = self.scope()?;
-        Ok(at.map.len_of(at.namespace))
-    }
-
-    /// True if there is no unexpired key.
-    pub fn is_empty(&self) -> Result<bool> {
-        let at = self.scope()?;
-        Ok(at.map.is_empty_of(at.namespace))
-    }
-
-    /// Counters and sizes of the region.
+    /// Those of a read.
     pub fn stats(&self) -> Result<Stats> {
         Ok(self.map()?.stats())
     }
 
     /// Begins to count anew, for everybody: the counters of this namespace, or from a handle in
-    /// the default one those of the whole region.
+    /// the default one those of the whole region. What others count at this moment may be on either
+    /// side.
+    ///
+    /// # Errors
+    /// Those of a write.
     pub fn reset_stats(&self) -> Result<()> {
         let at = self.writing_scope()?;
         match at.namespace {
@@ -499,7 +263,12 @@ impl Cache {
         }
     }
 
-    /// Recounts the whole region and reports what does not fit. Changes nothing.
+    /// Recounts the whole region and reports what does not fit. Changes nothing and takes no lock.
+    /// While others write it counts a moving picture, and looks at each contradiction twice before
+    /// it reports it.
+    ///
+    /// # Errors
+    /// Those of a read.
     pub fn validate(&self) -> Result<Report> {
         Ok(self.map()?.validate())
     }
@@ -526,7 +295,12 @@ impl Cache {
         Ok(self.map()?.host().living())
     }
 
-    /// Does up to `budget_bytes` of reclaim work in advance.
+    /// Does about `budget_bytes` bytes of reclaim work in advance, so that writes find free space;
+    /// returns how many bytes are free then (a hint). For a thread or process that has time; without
+    /// it each write does its share.
+    ///
+    /// # Errors
+    /// Those of a write.
     pub fn maintain(&self, budget_bytes: u64) -> Result<u64> {
         self.writer()?.maintain(budget_bytes)
     }
@@ -542,8 +316,8 @@ impl std::fmt::Debug for Cache {
 /// closing or dropping the cache, or destroying the region, does not end it. After a
 /// `fork` it is valid in the parent and in the child, until each drops its own.
 pub struct View {
-    attachment: ManuallyDrop<Arc<Attachment>>,
-    pinned: ManuallyDrop<PinnedValue>,
+    pub(crate) attachment: ManuallyDrop<Arc<Attachment>>,
+    pub(crate) pinned: ManuallyDrop<PinnedValue>,
 }
 
 // SAFETY: R6. The bytes are pinned for the whole process, not for a thread, and unpinning

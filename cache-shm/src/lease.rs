@@ -120,6 +120,17 @@ impl Cache {
 
     /// Takes one of the `count` permits of the semaphore `name`; otherwise as [`Cache::lock`].
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = cache_shm::Cache::builder(None).size(1 << 20).create()?;
+    /// let take = || cache.permit(b"downloads", 2, Some(Duration::from_secs(60)), Duration::ZERO);
+    /// let (first, second) = (take()?, take()?);
+    /// assert!(first.is_some() && second.is_some() && take()?.is_none());
+    /// drop(first);
+    /// assert!(take()?.is_some());
+    /// # Ok::<(), cache_shm::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Cache::lock`]; `InvalidArgument` unless `count` is 1 to 1,024.
     pub fn permit(&self, name: &[u8], count: u32, ttl: Option<Duration>, timeout: Duration) -> Result<Option<Guard>> {
@@ -138,7 +149,17 @@ impl Cache {
     }
 
     /// Counts `cost` units of what `name` limits to `count` units in each `per`, for `key`
-    /// alone if that is not empty.
+    /// alone if that is not empty. Never waits; what is refused is not counted.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = cache_shm::Cache::builder(None).size(1 << 20).create()?;
+    /// let login = || cache.hit(b"login", b"ada", 2, Duration::from_secs(3600), 1);
+    /// assert!(login()?.is_allowed && login()?.is_allowed);
+    /// let refused = login()?;
+    /// assert!(!refused.is_allowed && refused.remaining == 0 && refused.retry_after_ns > 0);
+    /// # Ok::<(), cache_shm::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidArgument` for a limit of nothing, or a cost above it; `LeasesFull`, `Busy`.
