@@ -15,7 +15,7 @@ from pycache import Cache
 
 CAPI = Path(__file__).parents[2] / "cache-shm" / "capi"
 HEADERS = CAPI.parent / "include"
-COUNT = 30_000
+COUNT = 200_000
 SECONDS_MAX = 300
 
 pytestmark = [

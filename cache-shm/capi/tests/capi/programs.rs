@@ -1,7 +1,7 @@
 //! Programs in C and C++: those of `tests/c`, which hold the interface to its word, and the
 //! examples.
 
-use crate::support::{Link, Program, SANITIZERS, can_compile, can_sanitize, is_there, said};
+use crate::support::{Link, Program, SANITIZERS, can_compile, can_sanitize, is_there, prefix, said};
 
 /// Programs with the words that they are given and the end of what they print.
 const PROGRAMS: [(&str, &str); 4] = [
@@ -89,6 +89,18 @@ fn the_sanitizers_are_linked_and_see_what_the_library_gave_out() {
         let output = program.command(&[], &[fault]).output().unwrap();
         assert!(!output.status.success() && said(&output).contains(word), "{fault}: {}", said(&output));
     }
+}
+
+#[test]
+fn a_host_of_plugins_loads_and_unloads_the_library_while_a_thread_that_used_it_lives() {
+    if !can_compile("a_host_of_plugins_loads_and_unloads_the_library_while_a_thread_that_used_it_lives") {
+        return;
+    }
+    let library = prefix().join("lib/libcache_shm.so");
+    let flags = [&FLAGS[..], &["-ldl"]].concat();
+    // The archive, of which nothing is taken: the program itself is linked with none.
+    let program = Program::build("cache-shm/capi/tests/c/plugin.c", Link::Static, &flags);
+    assert_eq!(program.run(&[], &[library.to_str().unwrap()]), "ok\n");
 }
 
 #[test]
