@@ -405,6 +405,22 @@
 #define CSHM_ABI_VERSION 0
 
 /*
+ Something failed.
+ */
+#define CSHM_LOG_ERROR 1
+
+/*
+ Something that a person should know: a process ended in the middle of something, a
+ region was removed from outside.
+ */
+#define CSHM_LOG_WARN 2
+
+/*
+ Something that explains: a region was destroyed, or made with a default size.
+ */
+#define CSHM_LOG_INFO 3
+
+/*
  A handle on a region, and in it on one namespace.
  */
 typedef struct cshm_cache cshm_cache;
@@ -532,6 +548,12 @@ typedef struct cshm_label {
      */
     uint8_t text[64];
 } cshm_label;
+
+/*
+ What cshm_set_log wants: `message` is valid during the call. It must return (no longjmp,
+ no exception), and may use the cache.
+ */
+typedef void (*cshm_log_function)(void *context, int32_t level, const char *message);
 
 /*
  A counter or size, with its name.
@@ -729,8 +751,8 @@ int32_t cshm_view_meta(const struct cshm_view *view, struct cshm_meta *meta);
 void cshm_view_release(struct cshm_view *view);
 
 /*
- Stores a value, to expire after `ttl_ms` milliseconds or never (CSHM_NEVER). With a
- `ttl_ms` of 0 it has expired already: the key is removed.
+ Stores a value, to expire after `ttl_ms` milliseconds or never (CSHM_NEVER), whatever the
+ handle's default is. With a `ttl_ms` of 0 it has expired already: the key is removed.
  */
 int32_t cshm_set(const struct cshm_cache *cache,
                  const void *key,
@@ -1024,6 +1046,15 @@ int32_t cshm_hit(const struct cshm_cache *cache,
                  uint64_t cost,
                  uint64_t *remaining,
                  uint64_t *retry_after_ms);
+
+/*
+ Lets `function` hear, until the process ends, what the library notices beside the results
+ of calls: that another process died in the middle of something, that a region was
+ destroyed or removed. It is called with `context`, which may be NULL, a CSHM_LOG_ level
+ and a message, by whichever thread is in a call that noticed it, perhaps several at once.
+ Once in a process: the second time it is CSHM_INVALID_ARGUMENT.
+ */
+int32_t cshm_set_log(cshm_log_function function, void *context);
 
 /*
  Tells the counters and sizes of the region: fills up to `capacity` of `stats`, and stores

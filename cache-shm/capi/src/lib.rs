@@ -18,6 +18,8 @@
 //! - **C2, objects.** A `cshm_` object came from the function that makes such, and was not
 //!   given up. One that is given up is used by no other thread any more. A `cshm_scan` is
 //!   used by one thread at a time.
+//! - **C3, functions.** A function of the caller's may be called by any thread, several at
+//!   once, with the context that it was given, until the process ends; and it returns.
 //!
 //! # Reading order
 //!
@@ -32,7 +34,7 @@
 //! | `scan` | all keys, piece by piece |
 //! | `namespaces` | namespaces and tags |
 //! | `locks` | locks, permits, rates |
-//! | `stats` | counters by name |
+//! | `stats`, `log` | counters by name, and what the library notices |
 #![expect(clippy::missing_safety_doc, reason = "the duties are the same for every function, and stand above")]
 
 // In the order of the header; the blank lines keep it.
@@ -52,6 +54,7 @@ pub mod scan;
 pub mod namespaces;
 
 pub mod locks;
+pub mod log;
 pub mod stats;
 
 /// What C may use from several threads at once; and a scan, from one after the other.

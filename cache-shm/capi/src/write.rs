@@ -45,8 +45,8 @@ impl<'a> Manner<'a> {
     }
 }
 
-/// Stores a value, to expire after `ttl_ms` milliseconds or never (CSHM_NEVER). With a
-/// `ttl_ms` of 0 it has expired already: the key is removed.
+/// Stores a value, to expire after `ttl_ms` milliseconds or never (CSHM_NEVER), whatever the
+/// handle's default is. With a `ttl_ms` of 0 it has expired already: the key is removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_set(
     cache: *const Cache,

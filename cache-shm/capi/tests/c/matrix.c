@@ -55,6 +55,10 @@ static uint64_t changes(void) {
 #define WRONG CSHM_INVALID_ARGUMENT
 #define HUGE_BYTES ((size_t)PTRDIFF_MAX + 1)
 
+static void hear_nothing(void *context, int32_t level, const char *message) {
+    CHECK(context == NULL && level >= CSHM_LOG_ERROR && level <= CSHM_LOG_INFO && message != NULL);
+}
+
 int main(void) {
     static char room[16], long_key[65536], long_label[256];
     cshm_write_options options = {.struct_bytes = sizeof options};
@@ -334,6 +338,11 @@ int main(void) {
     NULLED(cshm_stat_value, value, WRONG, cshm_stat_value(cache, "hits", NULL));
     BAD(CSHM_NOT_FOUND, cshm_stat_value(cache, "", &word));
     NULLED(cshm_reset_stats, cache, WRONG, cshm_reset_stats(NULL));
+
+    /* The log. */
+    NULLED(cshm_set_log, function, WRONG, cshm_set_log(NULL, &rows));
+    NULLED(cshm_set_log, context, CSHM_OK, cshm_set_log(hear_nothing, NULL));
+    BAD(WRONG, cshm_set_log(hear_nothing, &rows));
 
     /* A region that was destroyed, and attached anew by the next write. */
     CHECK(cshm_destroy(cache) == CSHM_OK);

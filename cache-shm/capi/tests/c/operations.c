@@ -351,6 +351,34 @@ static void locks_permits_and_rates(const cshm_cache *cache) {
     CHECK(cshm_hit(cache, "api", 3, "bob", 3, 3, 3600000, 1, NULL, NULL) == CSHM_OK);
 }
 
+struct heard {
+    int32_t level;
+    char message[256];
+};
+
+static void hear(void *context, int32_t level, const char *message) {
+    struct heard *heard = context;
+    heard->level = level;
+    snprintf(heard->message, sizeof heard->message, "%s", message);
+}
+
+static void the_program_hears_what_is_noticed(void) {
+    static struct heard heard;
+    cshm_cache *cache = NULL;
+    CHECK(cshm_set_log(hear, &heard) == CSHM_OK);
+    CHECK(cshm_open("heard", 1 << 20, 0, &cache) == CSHM_OK && heard.level == 0);
+    CHECK(unlink(cshm_path(cache)) == 0);
+    /* The file is looked at once a second: a write that finds it gone says so. */
+    int32_t result = CSHM_OK;
+    for (int tries = 0; result == CSHM_OK && tries < 3000; tries++) {
+        result = cshm_set(cache, "k", 1, "v", 1, CSHM_NEVER);
+        usleep(1000);
+    }
+    CHECK(result == CSHM_GONE && heard.level == CSHM_LOG_WARN);
+    CHECK(strstr(heard.message, "heard was removed") != NULL);
+    cshm_close(cache);
+}
+
 static void a_region_says_what_it_is_and_goes(void) {
     cshm_cache *cache = NULL, *private = NULL;
     CHECK(cshm_open("named", 1 << 20, 0, &cache) == CSHM_OK);
@@ -407,6 +435,7 @@ int main(void) {
     statistics_by_name(cache);
     locks_permits_and_rates(cache);
     a_region_says_what_it_is_and_goes();
+    the_program_hears_what_is_noticed();
     a_reader_reads_everything_and_changes_nothing(cache);
     CHECK(cshm_destroy(cache) == CSHM_OK);
     cshm_close(cache);

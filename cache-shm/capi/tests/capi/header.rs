@@ -73,7 +73,8 @@ fn declared() -> Vec<(String, Vec<String>)> {
     let functions = statements.map(|statement| {
         let (front, parameters) = statement.rsplit_once(')').unwrap().0.split_once('(').unwrap();
         let name = front.rsplit(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap();
-        let pointers = parameters.split(',').filter(|parameter| parameter.contains('*'));
+        let is_pointer = |parameter: &&str| parameter.contains('*') || parameter.contains("_function ");
+        let pointers = parameters.split(',').filter(is_pointer);
         let names = pointers.map(|parameter| parameter.rsplit(['*', ' ']).next().unwrap().to_owned());
         (name.to_owned(), names.collect())
     });
