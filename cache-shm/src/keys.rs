@@ -13,7 +13,7 @@ use crate::handover;
 
 /// # Reading a key
 ///
-/// Errors are those of reads, see [`Cache`], and `KeyEmpty` or `KeyTooLong`.
+/// The errors of a read are those that [`Cache`] names, and `KeyEmpty` and `KeyTooLong`.
 impl Cache {
     /// The value of `key`; `None` if it is missing or has expired. One use of it, which keeps it
     /// from eviction.
@@ -29,6 +29,9 @@ impl Cache {
     /// assert_eq!(cache.get(b"another")?, None);
     /// # Ok::<(), cache_shm::Error>(())
     /// ```
+    ///
+    /// # Errors
+    /// Those of a read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut value = Vec::new();
         let at = self.scope()?;
@@ -51,7 +54,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Also whatever `destination` refuses with, `BufferTooSmall` for one; its content is then
+    /// Those of a read, and whatever `destination` refuses with, `BufferTooSmall` for one; its content is then
     /// undefined.
     pub fn get_into<D: Destination>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
         let at = self.scope()?;
@@ -60,6 +63,9 @@ impl Cache {
 
     /// What is known of `key` without its value: its length, kind, version, expiry and client
     /// flags. Does not count as a use.
+    ///
+    /// # Errors
+    /// Those of a read.
     pub fn meta(&self, key: &[u8]) -> Result<Option<Meta>> {
         let at = self.scope()?;
         at.map.meta(at.key(key))
@@ -67,6 +73,9 @@ impl Cache {
 
     /// True if `key` is there. Does not count as a use. By the time the answer is read it may
     /// have been removed; [`Cache::add`] asks and stores in one step.
+    ///
+    /// # Errors
+    /// Those of a read.
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         let at = self.scope()?;
         at.map.contains(at.key(key))
@@ -74,6 +83,9 @@ impl Cache {
 
     /// How long `key` has left: `None` if it is missing, [`Duration::MAX`] if it never
     /// expires.
+    ///
+    /// # Errors
+    /// Those of a read.
     pub fn ttl(&self, key: &[u8]) -> Result<Option<Duration>> {
         let at = self.scope()?;
         Ok(at.map.meta(at.key(key))?.map(|meta| match meta.expires_at_ms {
@@ -100,7 +112,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Also `Busy` if another thread is in the middle of a `fork` for too long.
+    /// Those of a read, and `Busy` if another thread is in the middle of a `fork` for too long.
     pub fn view(&self, key: &[u8]) -> Result<Option<View>> {
         loop {
             let at = self.scope()?;
@@ -118,10 +130,13 @@ impl Cache {
 
 /// # Writing a key
 ///
-/// Errors are those of writes, see [`Cache`]: after any of them nothing has changed. Each of these
-/// takes effect at one instant, for all processes at once.
+/// The errors of a write are those that [`Cache`] names: after any of them nothing has changed. Each
+/// of these operations takes effect at one instant, for all processes at once.
 impl Cache {
     /// Stores `value`, never to expire; returns its version.
+    ///
+    /// # Errors
+    /// Those of a write.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<u64> {
         let at = self.writing_scope()?;
         at.map.set(at.key(key), value, &self.options())
@@ -141,6 +156,9 @@ impl Cache {
     /// assert_eq!(cache.ttl(b"session")?, Some(Duration::MAX));
     /// # Ok::<(), cache_shm::Error>(())
     /// ```
+    ///
+    /// # Errors
+    /// Those of a write.
     pub fn set_for(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<u64> {
         let options = WriteOptions { expires_at_ms: self.expiry(ttl)?, ..self.options() };
         let at = self.writing_scope()?;
@@ -160,7 +178,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Also `LabelLength` and `TooManyTags` for its tags.
+    /// Those of a write, and `LabelLength` and `TooManyTags` for its tags.
     pub fn set_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<u64> {
         let at = self.writing_scope()?;
         at.map.set(at.key(key), value, options)
@@ -222,6 +240,9 @@ impl Cache {
     }
 
     /// Removes `key`; true if it was there.
+    ///
+    /// # Errors
+    /// Those of a write.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let at = self.writing_scope()?;
         at.map.delete(at.key(key), self.timeout_ns())
@@ -242,7 +263,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Also what `destination` refuses with; the key is still there then.
+    /// Those of a write, and what `destination` refuses with; the key is still there then.
     pub fn take<D: Destination>(&self, key: &[u8], destination: &mut D) -> Result<Option<Meta>> {
         let at = self.writing_scope()?;
         at.map.take(at.key(key), self.timeout_ns(), destination)
@@ -271,7 +292,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// `NotInteger`, `Overflow`; nothing changed.
+    /// Those of a write, and `NotInteger` and `Overflow`.
     pub fn incr(&self, key: &[u8], delta: i64, initial: Option<i64>) -> Result<Option<i64>> {
         let at = self.writing_scope()?;
         at.map.incr(at.key(key), delta, initial, &self.options())
@@ -296,7 +317,7 @@ impl Cache {
     /// flags, tags and expiry stay, but that an integer becomes its decimal text first.
     ///
     /// # Errors
-    /// `NotAppendable` if it is neither bytes nor text, or if text would be UTF-8 no longer.
+    /// Those of a write, and `NotAppendable` if it is neither bytes nor text, or if text would be UTF-8 no longer.
     pub fn append(&self, key: &[u8], bytes: &[u8]) -> Result<Option<usize>> {
         let at = self.writing_scope()?;
         at.map.append(at.key(key), bytes, None, &self.options())
@@ -304,6 +325,9 @@ impl Cache {
 
     /// Lets `key` expire after `ttl` from now, or never (`None`); false if it is missing. A ttl of
     /// nothing removes it. A value of up to 16 KiB gets another version by it.
+    ///
+    /// # Errors
+    /// Those of a write.
     pub fn touch(&self, key: &[u8], ttl: Option<Duration>) -> Result<bool> {
         let expires_at_ms = ttl.map_or(Ok(NEVER), |ttl| self.expiry(ttl))?;
         let at = self.writing_scope()?;

@@ -176,6 +176,8 @@
 //! | [`safety`] | the rules behind every `unsafe` |
 //! | `file`, `directory`, `mapping`, `name`, `clock`, `hand`, `size`, `words`, `list`, `sys` | the pieces |
 
+#![warn(clippy::missing_errors_doc)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("liveness and fork detection are built on Linux's open-file-description locks and wiped pages");
 
