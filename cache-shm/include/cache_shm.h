@@ -446,6 +446,46 @@ typedef struct cshm_values cshm_values;
 typedef struct cshm_view cshm_view;
 
 /*
+ How to open a region. Set struct_bytes to sizeof(cshm_open_options) and the rest to zero,
+ which leaves everything to the environment and the configuration file.
+ */
+typedef struct cshm_open_options {
+    /*
+     sizeof(cshm_open_options).
+     */
+    size_t struct_bytes;
+    /*
+     As for cshm_open.
+     */
+    uint64_t size_bytes;
+    /*
+     CSHM_OPEN_ constants, added.
+     */
+    uint32_t flags;
+    /*
+     Permission bits of a new region: 0600, 0640 or 0660.
+     */
+    uint32_t mode;
+    /*
+     Longest wait of a write for other processes, and of opening for one that is just making
+     the region; in milliseconds.
+     */
+    uint64_t timeout_ms;
+    /*
+     As for cshm_set_default_ttl.
+     */
+    uint64_t default_ttl_ms;
+    /*
+     The directory for a name without a slash, made if it is not there; NULL: configured.
+     */
+    const char *directory;
+    /*
+     The group that shares the region, by name or number; NULL: configured.
+     */
+    const char *group;
+} cshm_open_options;
+
+/*
  What is known of a value beside its bytes. Set struct_bytes to sizeof(cshm_meta) before
  the call.
  */
@@ -611,6 +651,14 @@ int32_t cshm_open(const char *name,
                   uint64_t size_bytes,
                   uint32_t flags,
                   struct cshm_cache **out);
+
+/*
+ As cshm_open with more options, which may be NULL for none: where the region is, who
+ shares it, how long writes wait, and how long values live.
+ */
+int32_t cshm_open_with(const char *name,
+                       const struct cshm_open_options *options,
+                       struct cshm_cache **out);
 
 /*
  Gives a handle up. Views, scans and locks that it gave stay valid. NULL is allowed and

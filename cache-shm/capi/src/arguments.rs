@@ -63,6 +63,30 @@ pub struct Item {
     pub value: Bytes,
 }
 
+/// How to open a region. Set struct_bytes to sizeof(cshm_open_options) and the rest to zero,
+/// which leaves everything to the environment and the configuration file.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OpenOptions {
+    /// sizeof(cshm_open_options).
+    pub struct_bytes: usize,
+    /// As for cshm_open.
+    pub size_bytes: u64,
+    /// CSHM_OPEN_ constants, added.
+    pub flags: u32,
+    /// Permission bits of a new region: 0600, 0640 or 0660.
+    pub mode: u32,
+    /// Longest wait of a write for other processes, and of opening for one that is just making
+    /// the region; in milliseconds.
+    pub timeout_ms: u64,
+    /// As for cshm_set_default_ttl.
+    pub default_ttl_ms: u64,
+    /// The directory for a name without a slash, made if it is not there; NULL: configured.
+    pub directory: *const c_char,
+    /// The group that shares the region, by name or number; NULL: configured.
+    pub group: *const c_char,
+}
+
 /// How to store a value. Set struct_bytes to sizeof(cshm_write_options) and the rest to
 /// zero, which are the defaults, before setting what is wanted.
 #[repr(C)]
@@ -102,20 +126,66 @@ pub struct MetaInfo {
 }
 
 /// Bytes of each struct as it was first published; later versions are longer.
+const OPEN_OPTIONS_BYTES_FIRST: usize = 56;
 const WRITE_OPTIONS_BYTES_FIRST: usize = 40;
 const META_BYTES_FIRST: usize = 40;
 /// No version of a struct will be longer: what is, was not set.
 const STRUCT_BYTES_MAX: usize = 4096;
 
+const _: () = assert!(size_of::<OpenOptions>() == OPEN_OPTIONS_BYTES_FIRST);
 const _: () = assert!(size_of::<WriteOptions>() == WRITE_OPTIONS_BYTES_FIRST);
 const _: () = assert!(size_of::<MetaInfo>() == META_BYTES_FIRST);
-const _: () = assert!(offset_of!(WriteOptions, struct_bytes) == 0 && offset_of!(MetaInfo, struct_bytes) == 0);
+const _: () = assert!(offset_of!(OpenOptions, struct_bytes) == 0 && offset_of!(WriteOptions, struct_bytes) == 0);
+const _: () = assert!(offset_of!(MetaInfo, struct_bytes) == 0);
 
 fn check_struct_bytes(bytes: usize, bytes_first: usize) -> Result<()> {
     if (bytes_first..=STRUCT_BYTES_MAX).contains(&bytes) {
         return Ok(());
     }
     Err(invalid("struct_bytes is not the size of the struct; set it to sizeof"))
+}
+
+/// The struct at `given`, of this version, an older or a newer one; NULL is the default.
+///
+/// # Safety
+/// C1: as many bytes as its first word says. `T` begins with that word, and any bytes are a `T`.
+unsafe fn read_struct<T: Copy>(given: *const T, default: T, bytes_first: usize) -> Result<T> {
+    if given.is_null() {
+        return Ok(default);
+    }
+    // SAFETY: C1.
+    let bytes_given = unsafe { given.cast::<usize>().read() };
+    check_struct_bytes(bytes_given, bytes_first)?;
+    let known = bytes_given.min(size_of::<T>());
+    // SAFETY: C1, for as many bytes as were given.
+    let bytes = unsafe { std::slice::from_raw_parts(given.cast::<u8>(), bytes_given) };
+    if bytes[known..].iter().any(|byte| *byte != 0) {
+        return Err(invalid("the struct has a field that this version of the library does not know"));
+    }
+    let mut read = default;
+    // SAFETY: C1, and any bytes are a `T`.
+    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut read).cast(), known) };
+    Ok(read)
+}
+
+impl OpenOptions {
+    pub(crate) const DEFAULT: OpenOptions = OpenOptions {
+        struct_bytes: size_of::<OpenOptions>(),
+        size_bytes: 0,
+        flags: 0,
+        mode: 0,
+        timeout_ms: 0,
+        default_ttl_ms: 0,
+        directory: std::ptr::null(),
+        group: std::ptr::null(),
+    };
+
+    /// # Safety
+    /// C1: as many bytes as its first word says.
+    pub(crate) unsafe fn read(options: *const OpenOptions) -> Result<OpenOptions> {
+        // SAFETY: C1; numbers and pointers that are checked when they are used.
+        unsafe { read_struct(options, OpenOptions::DEFAULT, OPEN_OPTIONS_BYTES_FIRST) }
+    }
 }
 
 impl WriteOptions {
@@ -128,27 +198,11 @@ impl WriteOptions {
         tag_count: 0,
     };
 
-    /// The options at `options`, of this version, an older or a newer one; NULL is the defaults.
-    ///
     /// # Safety
     /// C1: as many bytes as its first word says.
     pub(crate) unsafe fn read(options: *const WriteOptions) -> Result<WriteOptions> {
-        if options.is_null() {
-            return Ok(WriteOptions::DEFAULT);
-        }
-        // SAFETY: C1.
-        let given = unsafe { (&raw const (*options).struct_bytes).read() };
-        check_struct_bytes(given, WRITE_OPTIONS_BYTES_FIRST)?;
-        let known = given.min(size_of::<WriteOptions>());
-        // SAFETY: C1, for as many bytes as were given.
-        let bytes = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), given) };
-        if bytes[known..].iter().any(|byte| *byte != 0) {
-            return Err(invalid("the struct has a field that this version of the library does not know"));
-        }
-        let mut read = WriteOptions::DEFAULT;
-        // SAFETY: C1, and any bytes are a `WriteOptions`; its pointer is checked when it is used.
-        unsafe { std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut read).cast(), known) };
-        Ok(read)
+        // SAFETY: C1; numbers and a pointer that is checked when it is used.
+        unsafe { read_struct(options, WriteOptions::DEFAULT, WRITE_OPTIONS_BYTES_FIRST) }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Handles: opening, closing, destroying.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use shm::{Mode, Result, Settings};
 
-use crate::arguments::{CSHM_NEVER, handle, lend, place, take, text_at};
+use crate::arguments::{CSHM_NEVER, OpenOptions, handle, lend, place, take, text_at};
 use crate::errors::{CSHM_OK, boundary, invalid};
 
 /// Attach only: CSHM_MISSING if there is no region.
@@ -89,50 +89,83 @@ pub extern "C" fn cshm_abi_version() -> u32 {
 /// environment (CACHE_SHM_) or the configuration file. On failure `*out` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_open(name: *const c_char, size_bytes: u64, flags: u32, out: *mut *mut Cache) -> i32 {
+    let options = OpenOptions { size_bytes, flags, ..OpenOptions::DEFAULT };
+    // SAFETY: C1.
+    unsafe { cshm_open_with(name, &raw const options, out) }
+}
+
+/// As cshm_open with more options, which may be NULL for none: where the region is, who
+/// shares it, how long writes wait, and how long values live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cshm_open_with(name: *const c_char, options: *const OpenOptions, out: *mut *mut Cache) -> i32 {
     boundary(|| {
         let out = place(out, "out is NULL")?;
         // SAFETY: not NULL; C1.
         unsafe { out.write(std::ptr::null_mut()) };
-        if flags & !FLAGS != 0 {
-            return Err(invalid("flags has bits that mean nothing; see CSHM_OPEN_"));
-        }
-        let has = |flag: u32| flags & flag != 0;
-        if has(CSHM_OPEN_EXISTING) && has(CSHM_OPEN_NEW) {
-            return Err(invalid("flags asks for an existing and for a new region"));
-        }
         // SAFETY: C1.
-        let name = unsafe { text_at(name)? };
-        let settings = Settings::read(name)?;
-        let default_ttl = settings.ttl.flatten();
-        let mut builder = shm::Cache::builder(name).settings(settings);
-        // A flag that is not there leaves its option to the configuration.
-        if has(CSHM_OPEN_READ_ONLY) {
-            builder = builder.read_only(true);
-        }
-        if has(CSHM_OPEN_EPHEMERAL) {
-            builder = builder.ephemeral(true);
-        }
-        if has(CSHM_OPEN_PREALLOC) {
-            builder = builder.prealloc(true);
-        }
-        if has(CSHM_OPEN_NO_EVICT) {
-            builder = builder.mode(Mode::NoEvict);
-        }
-        if size_bytes != 0 {
-            builder = builder.size(size_bytes);
-        }
-        let cache = if has(CSHM_OPEN_EXISTING) {
-            builder.open()?
-        } else if has(CSHM_OPEN_NEW) {
-            builder.create()?
-        } else {
-            builder.open_or_create()?
-        };
-        let default_ttl_ms = default_ttl.map_or(CSHM_NEVER, milliseconds);
+        let (name, options) = unsafe { (text_at(name)?, OpenOptions::read(options)?) };
+        // SAFETY: C1.
+        let cache = unsafe { open(name, &options)? };
         // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(Cache::new(cache, default_ttl_ms))) };
+        unsafe { out.write(lend(cache)) };
         Ok(CSHM_OK)
     })
+}
+
+/// # Safety
+/// C1, for what the options point to.
+unsafe fn open(name: Option<&str>, options: &OpenOptions) -> Result<Cache> {
+    let flags = options.flags;
+    if flags & !FLAGS != 0 {
+        return Err(invalid("flags has bits that mean nothing; see CSHM_OPEN_"));
+    }
+    let has = |flag: u32| flags & flag != 0;
+    if has(CSHM_OPEN_EXISTING) && has(CSHM_OPEN_NEW) {
+        return Err(invalid("flags asks for an existing and for a new region"));
+    }
+    let settings = Settings::read(name)?;
+    let configured_ttl_ms = settings.ttl.flatten().map_or(CSHM_NEVER, milliseconds);
+    let mut builder = shm::Cache::builder(name).settings(settings);
+    // What is not there is left to the configuration.
+    if has(CSHM_OPEN_READ_ONLY) {
+        builder = builder.read_only(true);
+    }
+    if has(CSHM_OPEN_EPHEMERAL) {
+        builder = builder.ephemeral(true);
+    }
+    if has(CSHM_OPEN_PREALLOC) {
+        builder = builder.prealloc(true);
+    }
+    if has(CSHM_OPEN_NO_EVICT) {
+        builder = builder.mode(Mode::NoEvict);
+    }
+    if options.size_bytes != 0 {
+        builder = builder.size(options.size_bytes);
+    }
+    if options.mode != 0 {
+        builder = builder.file_mode(options.mode);
+    }
+    if options.timeout_ms != 0 {
+        builder = builder.timeout(Duration::from_millis(options.timeout_ms));
+    }
+    if !options.directory.is_null() {
+        // SAFETY: not NULL; C1.
+        let directory = unsafe { CStr::from_ptr(options.directory) };
+        builder = builder.dir(OsStr::from_bytes(directory.to_bytes()));
+    }
+    // SAFETY: C1.
+    if let Some(group) = unsafe { text_at(options.group)? } {
+        builder = builder.group(shm::parse_group(group).ok_or(invalid("there is no group of that name"))?);
+    }
+    let cache = if has(CSHM_OPEN_EXISTING) {
+        builder.open()?
+    } else if has(CSHM_OPEN_NEW) {
+        builder.create()?
+    } else {
+        builder.open_or_create()?
+    };
+    let default_ttl_ms = if options.default_ttl_ms == 0 { configured_ttl_ms } else { options.default_ttl_ms };
+    Ok(Cache::new(cache, default_ttl_ms))
 }
 
 /// As a whole number of milliseconds, never less: nothing expires early.

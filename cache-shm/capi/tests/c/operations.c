@@ -2,6 +2,7 @@
  * Every operation of the C interface does what the header says. Ends with 0, or with the
  * line of the first thing that is wrong.
  */
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -351,6 +352,32 @@ static void locks_permits_and_rates(const cshm_cache *cache) {
     CHECK(cshm_hit(cache, "api", 3, "bob", 3, 3, 3600000, 1, NULL, NULL) == CSHM_OK);
 }
 
+static void a_region_is_opened_as_the_options_say(void) {
+    char directory[256], path[300];
+    struct stat file;
+    cshm_cache *cache = NULL;
+    uint64_t ttl_ms = 0;
+    cshm_open_options options = {.struct_bytes = sizeof options};
+    snprintf(directory, sizeof directory, "%s/opened", getenv("CACHE_SHM_DIR"));
+    snprintf(path, sizeof path, "%s/region", directory);
+    char group[16];
+    snprintf(group, sizeof group, "%u", (unsigned)getegid());
+    options.size_bytes = 2 << 20;
+    options.flags = CSHM_OPEN_NEW;
+    options.mode = 0660;
+    options.group = group;
+    options.timeout_ms = 20000;
+    options.default_ttl_ms = 30000;
+    options.directory = directory;
+    CHECK(cshm_open_with("region", &options, &cache) == CSHM_OK);
+    CHECK(strcmp(cshm_path(cache), path) == 0 && stat(path, &file) == 0);
+    CHECK(file.st_size == 2 << 20 && (file.st_mode & 0777) == 0660 && file.st_gid == getegid());
+    CHECK(cshm_add(cache, "k", 1, "v", 1, NULL, NULL) == CSHM_OK);
+    CHECK(cshm_ttl(cache, "k", 1, &ttl_ms) == CSHM_OK && ttl_ms > 20000 && ttl_ms <= 30000);
+    CHECK(cshm_destroy(cache) == CSHM_OK);
+    cshm_close(cache);
+}
+
 struct heard {
     int32_t level;
     char message[256];
@@ -435,6 +462,7 @@ int main(void) {
     statistics_by_name(cache);
     locks_permits_and_rates(cache);
     a_region_says_what_it_is_and_goes();
+    a_region_is_opened_as_the_options_say();
     the_program_hears_what_is_noticed();
     a_reader_reads_everything_and_changes_nothing(cache);
     CHECK(cshm_destroy(cache) == CSHM_OK);
