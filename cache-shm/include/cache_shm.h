@@ -33,8 +33,8 @@
  * anywhere leaves nothing locked and nothing half written.
  *
  * WAITING. Reads never wait. Writes wait for other processes for a second at most, or for
- * what the configuration says (CSHM_BUSY), and for a lock as long as the caller says. No
- * signal is used or blocked.
+ * what the options or the configuration say (CSHM_BUSY), and for a lock as long as the
+ * caller says. No signal is used or blocked.
  *
  * STRUCTS that may become longer begin with struct_bytes: set it to sizeof the struct and
  * the rest to zero. An older library refuses fields that it does not know unless they are
