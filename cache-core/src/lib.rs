@@ -28,6 +28,7 @@ pub mod sync;
 #[cfg(all(test, not(loom)))]
 pub mod testing;
 mod types;
+mod update;
 
 mod blocks;
 mod census;
@@ -84,5 +85,6 @@ pub use stats::{Counter, Stats};
 pub use types::{
     Buffer, Cas, Destination, Key, Meta, NEVER, Namespace, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind,
 };
+pub use update::Change;
 pub use validate::Report;
 pub use witness::Witness;

@@ -19,7 +19,7 @@ use crate::write::Decision;
 /// Operations of a batch whose index lines are fetched at once.
 const BATCH: usize = 16;
 /// A change that is prepared outside the lock is tried this often before it is Busy.
-const RACES_MAX: u32 = 10_000;
+pub(crate) const RACES_MAX: u32 = 10_000;
 
 impl<H: Host> Map<H> {
     /// Stores `value` under `key`, whatever is there. Returns the new version.
@@ -40,7 +40,7 @@ impl<H: Host> Map<H> {
         Ok(self.put(key, &[value], options, TagMarks::Now(options.tags), |_| Decision::Put(()))?.version)
     }
 
-    fn is_past(&self, options: &WriteOptions) -> bool {
+    pub(crate) fn is_past(&self, options: &WriteOptions) -> bool {
         options.expires_at_ms != NEVER && options.expires_at_ms <= self.now_ms()
     }
 
@@ -249,7 +249,7 @@ impl<H: Host> Map<H> {
             let sum = integer(&meta, &old.value)?.checked_add(delta).ok_or(Error::Overflow)?;
             let (number, text) = (sum.to_le_bytes(), sum.to_string());
             let value = if meta.kind == kind::INT { &number[..] } else { text.as_bytes() };
-            if self.supersede(key, &old, &[value], &keeping(&meta, options))? {
+            if self.supersede(key, &old, &[value], &keeping(&meta, options))?.is_some() {
                 return Ok(Some(sum));
             }
         }
@@ -288,7 +288,7 @@ impl<H: Host> Map<H> {
             if meta.kind == kind::INT {
                 old.value = integer(&meta, &old.value)?.to_string().into_bytes();
             }
-            if self.supersede(key, &old, &[&old.value, tail], &options)? {
+            if self.supersede(key, &old, &[&old.value, tail], &options)?.is_some() {
                 return Ok(Some(old.value.len() + tail.len()));
             }
         }
@@ -315,7 +315,7 @@ impl<H: Host> Map<H> {
             }
             let Some(meta) = self.read_old(key, &mut old)? else { return Ok(false) };
             let options = WriteOptions { expires_at_ms, timeout_ns, ..keeping(&meta, &WriteOptions::default()) };
-            if self.supersede(key, &old, &[&old.value], &options)? {
+            if self.supersede(key, &old, &[&old.value], &options)?.is_some() {
                 return Ok(true);
             }
         }
@@ -323,7 +323,7 @@ impl<H: Host> Map<H> {
     }
 
     /// Reads what another version is to be made of. Does not count as a use, a hit or a miss.
-    fn read_old(&self, key: Key<'_>, old: &mut Old) -> Result<Option<Meta>> {
+    pub(crate) fn read_old(&self, key: Key<'_>, old: &mut Old) -> Result<Option<Meta>> {
         let hash = self.hash_key(key)?;
         let found = self.lookup(hash, key, Manner::Look, |candidate| {
             candidate.copy_value(old.value.buffer(&candidate.meta)?);
@@ -336,14 +336,20 @@ impl<H: Host> Map<H> {
         }))
     }
 
-    /// Stores `parts` if `old` is still there; true if it was. The tags stay, and what is evicted
-    /// by one of them meanwhile stays evicted.
-    fn supersede(&self, key: Key<'_>, old: &Old, parts: &[&[u8]], options: &WriteOptions) -> Result<bool> {
+    /// Stores `parts` if `old` is still there; the new version if it was. The tags stay, and what is
+    /// evicted by one of them meanwhile stays evicted.
+    pub(crate) fn supersede(
+        &self,
+        key: Key<'_>,
+        old: &Old,
+        parts: &[&[u8]],
+        options: &WriteOptions,
+    ) -> Result<Option<u64>> {
         let done = self.put(key, parts, options, TagMarks::Kept(&old.tags), |there| match there {
             Some(found) if found.meta.version == old.version => Decision::Put(()),
             _ => Decision::Leave(()),
         })?;
-        Ok(done.version != 0)
+        Ok((done.version != 0).then_some(done.version))
     }
 
     /// Makes every key of every namespace disappear, at one instant. Their space comes back
@@ -443,9 +449,9 @@ impl<H: Host> Map<H> {
 
 /// A version of a value that another is made of.
 #[derive(Default)]
-struct Old {
+pub(crate) struct Old {
     version: u64,
-    value: Vec<u8>,
+    pub value: Vec<u8>,
     tags: Vec<Mark>,
 }
 

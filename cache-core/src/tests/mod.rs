@@ -9,6 +9,7 @@ mod others;
 mod promises;
 mod reads;
 mod repair;
+mod updates;
 mod witnesses;
 
 /// A small generator: tests print nothing random that a seed does not replay.

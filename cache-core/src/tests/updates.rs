@@ -1,0 +1,96 @@
+//! What the engine promises of values that are made of what was there.
+
+use crate::testing::{Bench, TestHost};
+use crate::{Change, Error, Key, Map, Meta, Mode, Namespace, Result, WriteOptions, kind};
+
+const WAIT_NS: u64 = 1_000_000_000;
+
+fn get(map: &Map<&TestHost>, key: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    map.get(key, &mut value).unwrap().map(|_| value)
+}
+
+/// Puts an `x` behind what is there.
+fn grow<'o>(there: Option<(&Meta, &[u8])>, value: &mut Vec<u8>) -> Result<Change<'o>> {
+    value.extend_from_slice(there.map_or(b"", |(_, bytes)| bytes));
+    value.push(b'x');
+    Ok(Change::Alter(WriteOptions::default()))
+}
+
+#[test]
+fn a_value_is_made_of_what_is_there_and_replaces_just_that() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let first = map.update(b"k", WAIT_NS, &mut grow).unwrap();
+    let second = map.update(b"k", WAIT_NS, &mut grow).unwrap();
+    assert!(first != 0 && second != 0 && first != second);
+    assert_eq!(get(&map, b"k").as_deref(), Some(&b"xx"[..]));
+    assert_eq!(map.update(b"k", WAIT_NS, &mut |_, _| Ok(Change::Leave)).unwrap(), 0);
+    assert_eq!(map.meta(b"k").unwrap().unwrap().version, second);
+    assert_eq!(map.update(b"k", WAIT_NS, &mut |_, _| Ok(Change::Remove)).unwrap(), 0);
+    assert_eq!(map.update(b"k", WAIT_NS, &mut |_, _| Ok(Change::Remove)).unwrap(), 0);
+    assert_eq!(get(&map, b"k"), None);
+}
+
+#[test]
+fn a_refusal_changes_nothing() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    map.set(b"k", b"there", &WriteOptions::default()).unwrap();
+    let refused = map.update(b"k", WAIT_NS, &mut |_, value| {
+        value.extend_from_slice(b"half made");
+        Err(Error::NotInteger)
+    });
+    assert_eq!(refused, Err(Error::NotInteger));
+    assert_eq!(get(&map, b"k").as_deref(), Some(&b"there"[..]));
+}
+
+#[test]
+fn an_altered_value_keeps_its_tags_and_a_new_one_has_those_it_is_given() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let tagged = WriteOptions { tags: &[b"a"], ..WriteOptions::default() };
+    for key in [b"kept", b"lost"] {
+        map.set(key, b"1", &tagged).unwrap();
+    }
+    map.update(b"kept", WAIT_NS, &mut grow).unwrap();
+    map.update(b"lost", WAIT_NS, &mut |_, value| {
+        value.push(b'2');
+        Ok(Change::Put(WriteOptions { kind: kind::STR, ..WriteOptions::default() }))
+    })
+    .unwrap();
+    map.evict_tag(Namespace::DEFAULT, b"a").unwrap();
+    assert_eq!(get(&map, b"kept"), None);
+    assert_eq!(get(&map, b"lost").as_deref(), Some(&b"2"[..]));
+    assert_eq!(map.meta(b"lost").unwrap().unwrap().kind, kind::STR);
+}
+
+#[test]
+fn a_writer_that_comes_between_is_never_overwritten() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let mut intruded = false;
+    map.update(b"k", WAIT_NS, &mut |there, value| {
+        if !std::mem::replace(&mut intruded, true) {
+            map.set(Key::from(b"k"), b"other", &WriteOptions::default()).unwrap();
+        }
+        grow(there, value)
+    })
+    .unwrap();
+    assert_eq!(get(&map, b"k").as_deref(), Some(&b"otherx"[..]));
+}
+
+#[test]
+fn an_expiry_that_has_come_removes_the_value() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    map.set(b"k", b"1", &WriteOptions::default()).unwrap();
+    let past = WriteOptions { expires_at_ms: map.now_ms(), ..WriteOptions::default() };
+    assert_eq!(map.update(b"k", WAIT_NS, &mut |_, _| Ok(Change::Alter(past))).unwrap(), 0);
+    assert_eq!(get(&map, b"k"), None);
+}
