@@ -85,6 +85,6 @@ pub use stats::{Counter, Stats};
 pub use types::{
     Buffer, Cas, Destination, Key, Meta, NEVER, Namespace, TIMEOUT_NS_DEFAULT, WriteOptions, key_form, kind,
 };
-pub use update::Change;
+pub use update::{Change, Decide};
 pub use validate::Report;
 pub use witness::Witness;

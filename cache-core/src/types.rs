@@ -187,7 +187,8 @@ pub enum Cas {
 /// Where a read copies a value.
 ///
 /// A read that was overtaken by a writer starts again, so `buffer` may be called
-/// several times for one read; only the bytes of the last call count.
+/// several times for one read; only the bytes of the last call count. A read that returns a
+/// value has written every byte of the buffer of the last call.
 pub trait Destination {
     /// A buffer of exactly `meta.value_bytes` bytes.
     ///

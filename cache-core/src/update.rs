@@ -22,6 +22,9 @@ pub enum Change<'a> {
     Alter(WriteOptions<'a>),
 }
 
+/// Says what becomes of what is there, and writes the new value into the empty buffer.
+pub type Decide<'a, 'o> = dyn FnMut(Option<(&Meta, &[u8])>, &mut Vec<u8>) -> Result<Change<'o>> + 'a;
+
 impl<H: Host> Map<H> {
     /// Replaces the value of `key` by one that is made of it: one step.
     ///
@@ -32,12 +35,7 @@ impl<H: Host> Map<H> {
     ///
     /// # Errors
     /// As [`Map::set`], and what `decide` returns; nothing changed.
-    pub fn update<'k, 'o>(
-        &self,
-        key: impl Into<Key<'k>>,
-        timeout_ns: u64,
-        decide: &mut dyn FnMut(Option<(&Meta, &[u8])>, &mut Vec<u8>) -> Result<Change<'o>>,
-    ) -> Result<u64> {
+    pub fn update<'k, 'o>(&self, key: impl Into<Key<'k>>, timeout_ns: u64, decide: &mut Decide<'_, 'o>) -> Result<u64> {
         let key = key.into();
         self.owner().ok_or(Error::ReadOnly)?;
         let (mut old, mut value) = (Old::default(), Vec::new());

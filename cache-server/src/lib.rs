@@ -1,13 +1,14 @@
 //! The command `cache-shm`, as a library so that the Python wheel runs the same code.
 //!
 //! Reading order: `cli` has the words, `commands` does what they say, [`output`] and
-//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios.
+//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`serve`] is the server.
 
 mod cli;
 mod commands;
 pub mod failure;
 pub mod output;
 pub mod replay;
+pub mod serve;
 
 use std::ffi::OsString;
 

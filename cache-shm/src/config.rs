@@ -40,6 +40,10 @@ const SYSTEM_FILE: &str = "/etc/cache-shm.toml";
 const USER_FILE: &str = "cache-shm.toml";
 /// More than a file of options or of a secret ever has.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The section of the server, which is none of a region's.
+const SERVER_SECTION: &str = "serve";
+/// What the variables of the server's options begin with.
+pub const SERVER_VARIABLE_PREFIX: &str = "CACHE_SHM_SERVE_";
 /// The longest deadline: a day.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 
@@ -231,10 +235,56 @@ pub fn unknown_variables() -> Vec<String> {
     let is_known = |name: &str| name == VARIABLE_FILE || OPTIONS.iter().any(|known| variable_of(known.key) == name);
     let mut names: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with(VARIABLE_PREFIX) && !is_known(name))
+        .filter(|name| {
+            name.starts_with(VARIABLE_PREFIX) && !name.starts_with(SERVER_VARIABLE_PREFIX) && !is_known(name)
+        })
         .collect();
     names.sort();
     names
+}
+
+/// An option in the section `[serve]` of the file, as it is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOption {
+    /// The option.
+    pub key: String,
+    /// Its text; `None` if it is no string, number or truth value.
+    pub text: Option<String>,
+    /// The file and the line.
+    pub place: String,
+}
+
+/// The section `[serve]` of the file that [`Settings::read`] reads, for the server to check.
+///
+/// # Errors
+/// As for [`Settings::read`].
+pub fn server_options() -> Result<Vec<ServerOption>> {
+    let Some(path) = choose_file(&|variable| std::env::var_os(variable))? else { return Ok(Vec::new()) };
+    server_entries(&path, &read_file(&path)?)
+}
+
+fn server_entries(path: &Path, bytes: &[u8]) -> Result<Vec<ServerOption>> {
+    // The whole file is checked first.
+    entries(path, bytes)?;
+    let table = std::str::from_utf8(bytes).ok().and_then(|text| DeTable::parse(text).ok());
+    let Some(table) = table else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for (section, content) in table.get_ref() {
+        if let (SERVER_SECTION, DeValue::Table(options)) = (section.get_ref().as_ref(), content.get_ref()) {
+            found.extend(options.iter().map(|(key, value)| ServerOption {
+                key: key.get_ref().to_string(),
+                text: scalar(value).map(Cow::into_owned),
+                place: place_in(path, bytes, key.span().start),
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// The file and the line of a byte in it.
+fn place_in(path: &Path, bytes: &[u8], offset: usize) -> String {
+    let line = 1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count();
+    format!("{}:{line}", path.display())
 }
 
 /// The bytes of the secret in `path`, without the line ends behind it.
@@ -332,10 +382,7 @@ struct Entry {
 
 /// Every option of the file, checked.
 fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
-    let place = |offset: usize| {
-        let line = 1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count();
-        format!("{}:{line}", path.display())
-    };
+    let place = |offset: usize| place_in(path, bytes, offset);
     let text = std::str::from_utf8(bytes).map_err(|error| wrong(&place(error.valid_up_to()), "it is not UTF-8"))?;
     let table = DeTable::parse(text)
         .map_err(|error| wrong(&place(error.span().map_or(0, |span| span.start)), error.message()))?;
@@ -344,6 +391,8 @@ fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
         let at = place(section.span().start);
         match (section.get_ref().as_ref(), content.get_ref()) {
             ("default", DeValue::Table(options)) => take_section(options, None, &place, &mut found)?,
+            // The server's own options, which it checks itself: other programs do not know them.
+            (SERVER_SECTION, DeValue::Table(_)) => {}
             ("region", DeValue::Table(regions)) => {
                 for (name, options) in regions {
                     let DeValue::Table(options) = options.get_ref() else {
@@ -356,7 +405,7 @@ fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
             (name, _) => {
                 return Err(wrong(
                     &at,
-                    format!("{name:?} is no section; options stand in [default] and in [region.NAME]"),
+                    format!("{name:?} is no section; options stand in [default], in [region.NAME] and in [serve]"),
                 ));
             }
         }

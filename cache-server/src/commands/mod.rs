@@ -8,6 +8,7 @@ mod config;
 mod keys;
 mod repair;
 mod replay;
+mod serve;
 mod values;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Stats(arguments) => stats(place, arguments, output),
         Command::Verify(arguments) => repair::verify(place, arguments, output),
         Command::Repair(arguments) => repair::repair(place, arguments, output),
+        Command::Serve(arguments) => serve::serve(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
         Command::Config(arguments) => config::config(place, arguments, output),
         Command::Destroy(arguments) => destroy(place, arguments, output),

@@ -1,0 +1,342 @@
+//! The server's options: from flags, the environment, or the section `[serve]` of the file.
+//!
+//! Owns: the table of options and what each allows. A mistake names the flag, the variable or
+//! the file and the line, the option, and what is allowed; and the server does not start.
+//!
+//! ```text
+//! --clients-max 100                     a flag
+//! CACHE_SHM_SERVE_CLIENTS_MAX=100       the environment
+//! [serve] clients_max = 100             the file
+//! ```
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cache_shm::{Error, MODE_WANTED, SERVER_VARIABLE_PREFIX, TIME_WANTED, parse_mode, parse_size, parse_time};
+
+use crate::failure::Result;
+
+/// More threads than processors only wait for each other.
+const THREADS_MAX: usize = 64;
+/// Databases that a client can select.
+const DATABASES_MAX: usize = 64;
+/// The largest request: places in it are 32 bits.
+const REQUEST_BYTES_MAX: u64 = 1 << 31;
+
+/// How log records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line of text.
+    Text,
+    /// A line of JSON.
+    Json,
+}
+
+/// What the server does. Sizes are in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where Redis clients of this host connect; `None` is beside the region's file.
+    pub socket: Option<Option<PathBuf>>,
+    /// Permissions of the sockets' files.
+    pub socket_mode: u32,
+    /// Where Redis clients of the network connect.
+    pub bind: Vec<SocketAddr>,
+    /// The file of the password of the user `default`.
+    pub password_file: Option<PathBuf>,
+    /// The file of the password of the user `reader`.
+    pub reader_password_file: Option<PathBuf>,
+    /// Whether a network address needs a password.
+    pub auth: bool,
+    /// The namespace that database 0 is.
+    pub namespace: Option<String>,
+    /// Databases that clients can select.
+    pub databases: usize,
+    /// Worker threads.
+    pub threads: usize,
+    /// Clients at once.
+    pub clients_max: usize,
+    /// The largest request.
+    pub request_bytes: u64,
+    /// Replies that one client may leave unread.
+    pub output_bytes: u64,
+    /// Requests and replies of all clients that are under way.
+    pub buffers_bytes: u64,
+    /// How long a client may be silent; zero is for ever.
+    pub idle_timeout: Duration,
+    /// How long a client may stop in the middle of a request or a reply.
+    pub stall_timeout: Duration,
+    /// How log records are written.
+    pub log_format: LogFormat,
+    /// Which log records are written.
+    pub log_level: String,
+    /// Key, text and origin of what was given.
+    found: Vec<(&'static str, String, String)>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            socket: None,
+            socket_mode: 0o600,
+            bind: Vec::new(),
+            password_file: None,
+            reader_password_file: None,
+            auth: true,
+            namespace: None,
+            databases: 16,
+            threads: 1,
+            clients_max: 10_000,
+            request_bytes: 1 << 30,
+            output_bytes: 256 << 20,
+            buffers_bytes: 1 << 30,
+            idle_timeout: Duration::ZERO,
+            stall_timeout: Duration::from_secs(60),
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+            found: Vec::new(),
+        }
+    }
+}
+
+/// One option: its name, what it allows, its default for people, and how its text is taken.
+struct Known {
+    key: &'static str,
+    allowed: &'static str,
+    default: &'static str,
+    take: fn(&mut Config, &str) -> Option<()>,
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    text.starts_with('/').then(|| PathBuf::from(text))
+}
+
+fn within(text: &str, most: usize) -> Option<usize> {
+    text.parse().ok().filter(|number| (1..=most).contains(number))
+}
+
+fn bytes(text: &str, most: u64) -> Option<u64> {
+    parse_size(text).ok().filter(|bytes| (1..=most).contains(bytes))
+}
+
+const PATH: &str = "a path that begins with /";
+const BYTES: &str = "bytes, or with a unit (64MiB, 1GiB)";
+
+#[rustfmt::skip]
+const OPTIONS: &[Known] = &[
+    Known { key: "socket", allowed: "a path that begins with /, or none", default: "beside the region's file, NAME.sock",
+        take: |to, text| { to.socket = Some(if text == "none" { None } else { Some(path(text)?) }); Some(()) } },
+    Known { key: "socket_mode", allowed: MODE_WANTED, default: "600",
+        take: |to, text| { to.socket_mode = parse_mode(text)?; Some(()) } },
+    Known { key: "bind", allowed: "addresses with ports, such as 127.0.0.1:6379 or [::1]:6379, with commas between", default: "none",
+        take: |to, text| {
+            to.bind = if text == "none" { Vec::new() } else {
+                text.split(',').map(|address| address.trim().parse().ok()).collect::<Option<_>>()?
+            };
+            Some(())
+        } },
+    Known { key: "password_file", allowed: PATH, default: "none",
+        take: |to, text| { to.password_file = Some(path(text)?); Some(()) } },
+    Known { key: "reader_password_file", allowed: PATH, default: "none",
+        take: |to, text| { to.reader_password_file = Some(path(text)?); Some(()) } },
+    Known { key: "auth", allowed: "true or false", default: "true",
+        take: |to, text| { to.auth = text.parse().ok()?; Some(()) } },
+    Known { key: "namespace", allowed: "1 to 64 bytes", default: "the one without a name",
+        take: |to, text| { to.namespace = Some((1..=64).contains(&text.len()).then(|| text.to_owned())?); Some(()) } },
+    Known { key: "databases", allowed: "1 to 64", default: "16",
+        take: |to, text| { to.databases = within(text, DATABASES_MAX)?; Some(()) } },
+    Known { key: "threads", allowed: "1 to 64", default: "1",
+        take: |to, text| { to.threads = within(text, THREADS_MAX)?; Some(()) } },
+    Known { key: "clients_max", allowed: "a number from 1 on", default: "10000",
+        take: |to, text| { to.clients_max = within(text, usize::MAX)?; Some(()) } },
+    Known { key: "request_bytes", allowed: "bytes, or with a unit; at most 2GiB", default: "1GiB",
+        take: |to, text| { to.request_bytes = bytes(text, REQUEST_BYTES_MAX)?; Some(()) } },
+    Known { key: "output_bytes", allowed: BYTES, default: "256MiB",
+        take: |to, text| { to.output_bytes = bytes(text, u64::MAX)?; Some(()) } },
+    Known { key: "buffers_bytes", allowed: BYTES, default: "1GiB",
+        take: |to, text| { to.buffers_bytes = bytes(text, u64::MAX)?; Some(()) } },
+    Known { key: "idle_timeout", allowed: "a time, or none for ever", default: "none",
+        take: |to, text| { to.idle_timeout = if text == "none" { Duration::ZERO } else { parse_time(text)? }; Some(()) } },
+    Known { key: "stall_timeout", allowed: TIME_WANTED, default: "60s",
+        take: |to, text| { to.stall_timeout = parse_time(text).filter(|time| !time.is_zero())?; Some(()) } },
+    Known { key: "log_format", allowed: "text or json", default: "text",
+        take: |to, text| {
+            to.log_format = match text { "text" => LogFormat::Text, "json" => LogFormat::Json, _ => return None };
+            Some(())
+        } },
+    Known { key: "log_level", allowed: "error, warn, info, debug or trace, or targets with levels (info,cache_shm=debug)", default: "info",
+        take: |to, text| { text.parse::<tracing_subscriber::filter::Targets>().ok()?; to.log_level = text.to_owned(); Some(()) } },
+];
+
+/// An option as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The option.
+    pub key: &'static str,
+    /// Its value, as it was written.
+    pub value: String,
+    /// The flag, the variable, the file and line, or `default`.
+    pub origin: String,
+}
+
+fn wrong(place: &str, reason: String) -> Error {
+    Error::InvalidConfig { place: place.to_owned(), reason }
+}
+
+impl Config {
+    /// What `flags`, the environment and the file say.
+    ///
+    /// # Errors
+    /// The first mistake: which flag, variable or line, and what is allowed.
+    pub fn read(flags: &[(&'static str, String)]) -> Result<Config> {
+        let mut config = Config::default();
+        for option in cache_shm::server_options()? {
+            let Some(known) = OPTIONS.iter().find(|known| known.key == option.key) else {
+                let keys: Vec<_> = OPTIONS.iter().map(|known| known.key).collect();
+                let reason = format!("there is no option {:?} in [serve]; there are {}", option.key, keys.join(", "));
+                return Err(wrong(&option.place, reason).into());
+            };
+            let text =
+                option.text.ok_or_else(|| wrong(&option.place, format!("{} is {}", known.key, known.allowed)))?;
+            config.put(known, &text, &option.place, format!("{} [serve]", option.place))?;
+        }
+        for known in OPTIONS {
+            let variable = format!("{SERVER_VARIABLE_PREFIX}{}", known.key.to_ascii_uppercase());
+            let Some(given) = std::env::var_os(&variable).filter(|value| !value.is_empty()) else { continue };
+            let place = format!("the environment variable {variable}");
+            let text = given.to_str().ok_or_else(|| wrong(&place, "it is not UTF-8".to_owned()))?;
+            config.put(known, text, &place, format!("environment {variable}"))?;
+        }
+        for (key, text) in flags {
+            let Some(known) = OPTIONS.iter().find(|known| known.key == *key) else { continue };
+            let flag = format!("--{}", key.replace('_', "-"));
+            config.put(known, text, &format!("the flag {flag}"), format!("flag {flag}"))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn put(&mut self, known: &Known, text: &str, place: &str, origin: String) -> Result<()> {
+        if (known.take)(self, text).is_none() {
+            let reason = format!("{} = {text:?} is not allowed; it is {}", known.key, known.allowed);
+            return Err(wrong(place, reason).into());
+        }
+        self.found.retain(|(key, ..)| *key != known.key);
+        self.found.push((known.key, text.to_owned(), origin));
+        Ok(())
+    }
+
+    /// What no option says by itself.
+    fn check(&self) -> Result<()> {
+        let place = |key: &str| {
+            self.found
+                .iter()
+                .find(|(found, ..)| *found == key)
+                .map_or_else(|| key.to_owned(), |(.., origin)| origin.clone())
+        };
+        if !self.bind.is_empty() && self.password_file.is_none() && self.auth {
+            let reason = "every user of this host reaches an address of the network, so it needs a password: give \
+                          password_file, or auth = false (--no-auth) if everybody may use the cache";
+            return Err(wrong(&place("bind"), reason.to_owned()).into());
+        }
+        if self.reader_password_file.is_some() && self.password_file.is_none() {
+            let reason = "a reader makes sense only where the default user has a password: give password_file too";
+            return Err(wrong(&place("reader_password_file"), reason.to_owned()).into());
+        }
+        Ok(())
+    }
+
+    /// Every option, its value and where that comes from.
+    pub fn effective(&self) -> Vec<Effective> {
+        let row = |known: &Known| match self.found.iter().find(|(key, ..)| *key == known.key) {
+            Some((key, value, origin)) => Effective { key, value: value.clone(), origin: origin.clone() },
+            None => Effective { key: known.key, value: known.default.to_owned(), origin: "default".to_owned() },
+        };
+        OPTIONS.iter().map(row).collect()
+    }
+
+    /// The limits of clients of a region whose largest value has `item_bytes` bytes.
+    pub fn limits(&self, item_bytes: u64, descriptors: u64) -> Limits {
+        Limits {
+            // Descriptors that are not connections.
+            clients: self.clients_max.min(descriptors.saturating_sub(64).max(1) as usize),
+            bulk_bytes: item_bytes,
+            request_bytes: self.request_bytes as usize,
+            output_bytes: usize::try_from(self.output_bytes).unwrap_or(usize::MAX),
+            buffers_bytes: usize::try_from(self.buffers_bytes).unwrap_or(usize::MAX),
+            idle: self.idle_timeout,
+            stall: self.stall_timeout,
+        }
+    }
+}
+
+/// What a client may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients at once.
+    pub clients: usize,
+    /// Bytes of a string.
+    pub bulk_bytes: u64,
+    /// Bytes of a request.
+    pub request_bytes: usize,
+    /// Bytes of replies that a client leaves unread.
+    pub output_bytes: usize,
+    /// Bytes of all requests and replies under way.
+    pub buffers_bytes: usize,
+    /// How long a client may be silent; zero is for ever.
+    pub idle: Duration,
+    /// How long it may stop in the middle.
+    pub stall: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(flags: &[(&'static str, &str)]) -> std::result::Result<Config, String> {
+        let flags: Vec<_> = flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect();
+        Config::read(&flags).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn every_option_takes_what_it_says_and_names_what_it_allows() {
+        let cases = [
+            ("socket", "/run/cache.sock", "cache.sock"),
+            ("socket_mode", "660", "rw-rw----"),
+            ("bind", "127.0.0.1:6379, [::1]:6379", "localhost"),
+            ("password_file", "/run/secrets/cache", "secret"),
+            ("reader_password_file", "/run/secrets/reader", "secret"),
+            ("auth", "false", "maybe"),
+            ("namespace", "users", ""),
+            ("databases", "64", "65"),
+            ("threads", "2", "0"),
+            ("clients_max", "1", "many"),
+            ("request_bytes", "2GiB", "3GiB"),
+            ("output_bytes", "1MiB", "-1"),
+            ("buffers_bytes", "1MiB", "1 million"),
+            ("idle_timeout", "5m", "soon"),
+            ("stall_timeout", "500ms", "0"),
+            ("log_format", "json", "xml"),
+            ("log_level", "info,cache_shm=debug", "=x=y"),
+        ];
+        assert_eq!(cases.map(|(key, ..)| key).to_vec(), OPTIONS.iter().map(|known| known.key).collect::<Vec<_>>());
+        for (key, good, bad) in cases {
+            let needs = [("password_file", "/p"), ("auth", "false"), (key, good)];
+            let config = read(&needs).unwrap();
+            let row = config.effective().into_iter().find(|row| row.key == key).unwrap();
+            assert_eq!((row.value.as_str(), row.origin), (good, format!("flag --{}", key.replace('_', "-"))));
+            let refused = read(&[(key, bad)]).unwrap_err();
+            let known = OPTIONS.iter().find(|known| known.key == key).unwrap();
+            assert!(refused.contains(&key.replace('_', "-")) && refused.contains(known.allowed), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_network_needs_a_password_or_the_word_of_its_owner() {
+        let refused = read(&[("bind", "127.0.0.1:6379")]).unwrap_err();
+        assert!(refused.contains("--bind") && refused.contains("password_file"), "{refused}");
+        assert!(read(&[("bind", "127.0.0.1:6379"), ("auth", "false")]).is_ok());
+        assert!(read(&[("bind", "127.0.0.1:6379"), ("password_file", "/p")]).is_ok());
+        assert!(read(&[("reader_password_file", "/p")]).unwrap_err().contains("password_file"));
+    }
+}

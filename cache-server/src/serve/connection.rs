@@ -1,0 +1,420 @@
+//! One connection: what has come and was not understood yet, what is to go and was not taken.
+//!
+//! Owns: the two buffers, and how much of either there may be. A connection that is idle has
+//! none: a request is read into the worker's buffer and taken apart there, and a reply
+//! is written from the worker's; only what is left over moves into the connection.
+//!
+//! Must never: hold more than the limits, or go on with a client's requests while it does not
+//! take the replies.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+use super::Shared;
+use super::clients::Client;
+use super::counters::Counters;
+use super::gate::Alone;
+use super::resp::Session;
+
+/// Replies that wait for the client before its next request is looked at.
+pub const PAUSE_BYTES: usize = 1 << 20;
+/// Reads of one turn, so that a client that sends without an end leaves the others theirs.
+const READS_PER_TURN: usize = 16;
+/// A buffer with more room than this is given back when it is empty.
+const KEPT_BYTES: usize = 256 << 10;
+
+/// A stream socket of either family.
+#[derive(Debug)]
+pub enum Stream {
+    /// In the file system.
+    Unix(UnixStream),
+    /// In the network.
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(stream) => stream.read(bytes),
+            Stream::Tcp(stream) => stream.read(bytes),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tcp(stream) => stream.write(bytes),
+        }
+    }
+
+    /// The stream as something to wait for.
+    pub fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Stream::Unix(stream) => stream,
+            Stream::Tcp(stream) => stream,
+        }
+    }
+}
+
+/// What a protocol made of the bytes it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A request of so many bytes was answered.
+    Done(usize),
+    /// There is none yet, and cannot be before there are so many bytes.
+    More(usize),
+    /// What was written is the last that the client gets.
+    Close,
+}
+
+/// What a connection speaks.
+pub enum Protocol {
+    /// Redis's.
+    Resp(Box<Session>),
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client, or an answer, closed it.
+    Closed,
+    /// Nothing went on for too long.
+    Idle,
+    /// A request was begun or an answer not taken, and nothing went on for too long.
+    Stalled,
+    /// It asked for more than it read, or sent a larger request than is allowed.
+    Overflow,
+    /// `CLIENT KILL`.
+    Killed,
+}
+
+/// A worker's buffers, which its connections share.
+pub struct Buffers {
+    /// What was just read.
+    pub input: Box<[u8]>,
+    /// What is about to be written.
+    pub output: Vec<u8>,
+}
+
+/// A connection.
+pub struct Connection {
+    stream: Stream,
+    protocol: Protocol,
+    /// The entry in the list of clients.
+    pub client: Arc<Client>,
+    /// What came and is no whole request yet.
+    input: Vec<u8>,
+    /// Bytes that the request in `input` has at least.
+    needed: usize,
+    /// What is to go, and how much of it went.
+    output: Vec<u8>,
+    sent: usize,
+    /// There may be more to read.
+    is_readable: bool,
+    /// The socket's writability is waited for.
+    is_waiting: bool,
+    /// The last answer is written: close when it is sent.
+    is_closing: bool,
+    /// When something last came or went.
+    active: Instant,
+}
+
+/// Whether a connection has to be looked at again before anything happens to its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It was left in the middle.
+    Soon,
+    /// It waits for the client.
+    Later,
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(stream: Stream, protocol: Protocol, client: Arc<Client>, now: Instant) -> Connection {
+        Connection {
+            stream,
+            protocol,
+            client,
+            input: Vec::new(),
+            needed: 1,
+            output: Vec::new(),
+            sent: 0,
+            is_readable: false,
+            is_waiting: false,
+            is_closing: false,
+            active: now,
+        }
+    }
+
+    /// Has the worker told of what happens on the socket.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        // Of reading only: the kernel says "writable" after everything that the client takes.
+        registry.register(self.stream.source(), token, Interest::READABLE)
+    }
+
+    /// Has the worker told no longer.
+    pub fn deregister(&mut self, registry: &Registry) {
+        // A socket that is closed is not watched anyway.
+        let _ = registry.deregister(self.stream.source());
+    }
+
+    /// Bytes that its buffers hold.
+    pub fn buffered(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// Nothing of a request or an answer is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.input.is_empty() && self.output.is_empty()
+    }
+
+    /// Why it has to end at `now`, if it does.
+    pub fn overdue(&self, shared: &Shared, now: Instant) -> Option<End> {
+        if self.client.is_killed() {
+            return Some(End::Killed);
+        }
+        let since = now.saturating_duration_since(self.active);
+        match self.is_quiet() {
+            true if !shared.limits.idle.is_zero() && since > shared.limits.idle => Some(End::Idle),
+            false if since > shared.limits.stall => Some(End::Stalled),
+            _ => None,
+        }
+    }
+
+    /// The socket may be read, or written.
+    pub fn ready(&mut self, is_readable: bool) {
+        self.is_readable |= is_readable;
+    }
+
+    /// Does what can be done now.
+    ///
+    /// # Errors
+    /// Why the connection ends.
+    pub fn work(&mut self, turn: &Turn<'_>, buffers: &mut Buffers) -> Result<Again, End> {
+        if self.client.is_killed() {
+            return Err(End::Killed);
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.output.is_empty() && !self.flush(turn)? {
+                return Ok(Again::Later);
+            }
+            if self.is_closing {
+                return Err(End::Closed);
+            }
+            let was_left = self.input.len() >= self.needed;
+            if !was_left {
+                if !self.is_readable {
+                    return Ok(Again::Later);
+                }
+                if self.input.is_empty() {
+                    let count = self.receive(&mut buffers.input, turn)?;
+                    let (input, output) = (&buffers.input[..count], &mut buffers.output);
+                    let taken = self.serve_all(input, output, turn);
+                    self.keep(&buffers.input[taken..count], turn)?;
+                } else {
+                    self.extend(turn)?;
+                }
+            }
+            if !self.input.is_empty() && self.input.len() >= self.needed {
+                let input = std::mem::take(&mut self.input);
+                let taken = self.serve_all(&input, &mut buffers.output, turn);
+                self.input = input;
+                self.input.drain(..taken);
+                if self.input.is_empty() && self.input.capacity() > 0 {
+                    self.input = Vec::new();
+                }
+            }
+            self.send(&mut buffers.output, turn)?;
+            if self.is_closing && self.output.is_empty() {
+                return Err(End::Closed);
+            }
+        }
+        Ok(Again::Soon)
+    }
+
+    /// Answers the requests in `input`; returns how much of it they were.
+    fn serve_all(&mut self, input: &[u8], output: &mut Vec<u8>, turn: &Turn<'_>) -> usize {
+        let mut taken = 0;
+        let began = Instant::now();
+        let mut commands = 0;
+        self.needed = 1;
+        while taken < input.len() && output.len() < PAUSE_BYTES {
+            let step = match &mut self.protocol {
+                Protocol::Resp(session) => session.step(&input[taken..], output, turn),
+            };
+            match step {
+                Step::Done(bytes) => {
+                    taken += bytes;
+                    commands += 1;
+                }
+                Step::More(needed) => {
+                    self.needed = needed;
+                    break;
+                }
+                Step::Close => {
+                    self.is_closing = true;
+                    commands += 1;
+                    taken = input.len();
+                    break;
+                }
+            }
+        }
+        turn.counters.durations.add(began.elapsed(), commands);
+        taken
+    }
+
+    /// Reads into the worker's buffer.
+    fn receive(&mut self, room: &mut [u8], turn: &Turn<'_>) -> Result<usize, End> {
+        match self.stream.read(room) {
+            Ok(0) => Err(End::Closed),
+            Ok(count) => {
+                // A short read of a stream means that it is empty: the next that comes is told.
+                self.is_readable = count == room.len();
+                self.came(count, turn);
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(_) => Err(End::Closed),
+        }
+    }
+
+    /// Reads behind what is there of a request.
+    fn extend(&mut self, turn: &Turn<'_>) -> Result<(), End> {
+        let limits = &turn.shared.limits;
+        if self.needed > limits.request_bytes {
+            return Err(End::Overflow);
+        }
+        let have = self.input.len();
+        // As much as is known to come, but never more ahead than has come already.
+        let room = (self.needed.saturating_sub(have)).clamp(16 << 10, have.max(64 << 10));
+        self.grow(|connection| connection.input.reserve(room), turn)?;
+        self.input.resize(have + room, 0);
+        let mut input = std::mem::take(&mut self.input);
+        let count = self.receive(&mut input[have..], turn);
+        input.truncate(have + count.unwrap_or(0));
+        self.input = input;
+        count.map(|_| ())
+    }
+
+    /// Keeps what is no whole request yet.
+    fn keep(&mut self, rest: &[u8], turn: &Turn<'_>) -> Result<(), End> {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.grow(|connection| connection.input.extend_from_slice(rest), turn)
+    }
+
+    /// Lets a buffer grow, if the buffers of all connections together may.
+    fn grow(&mut self, change: impl FnOnce(&mut Connection), turn: &Turn<'_>) -> Result<(), End> {
+        let before = self.buffered();
+        change(self);
+        let more = self.buffered().saturating_sub(before);
+        if more > 0 && turn.buffered + more > turn.shared.limits.buffers_bytes / turn.shared.workers {
+            return Err(End::Overflow);
+        }
+        Ok(())
+    }
+
+    /// Writes the worker's buffer, and keeps what the client does not take.
+    fn send(&mut self, output: &mut Vec<u8>, turn: &Turn<'_>) -> Result<(), End> {
+        if output.is_empty() {
+            return Ok(());
+        }
+        let sent = if self.output.is_empty() { self.write(output, 0, turn)? } else { 0 };
+        let rest = &output[sent..];
+        let is_over = self.output.len() - self.sent + rest.len() > turn.shared.limits.output_bytes;
+        if !is_over {
+            self.grow(|connection| connection.output.extend_from_slice(rest), turn)?;
+        }
+        output.clear();
+        if output.capacity() > KEPT_BYTES {
+            output.shrink_to(KEPT_BYTES);
+        }
+        if is_over { Err(End::Overflow) } else { self.wait(turn) }
+    }
+
+    /// Writes what was kept; true if all of it went.
+    fn flush(&mut self, turn: &Turn<'_>) -> Result<bool, End> {
+        let output = std::mem::take(&mut self.output);
+        let sent = self.write(&output, self.sent, turn);
+        self.output = output;
+        self.sent += sent?;
+        if self.sent == self.output.len() {
+            (self.output, self.sent) = (Vec::new(), 0);
+        }
+        self.wait(turn)?;
+        Ok(self.output.is_empty())
+    }
+
+    fn write(&mut self, output: &[u8], from: usize, turn: &Turn<'_>) -> Result<usize, End> {
+        let mut sent = from;
+        while sent < output.len() {
+            match self.stream.write(&output[sent..]) {
+                Ok(0) => return Err(End::Closed),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(End::Closed),
+            }
+        }
+        if sent > from {
+            self.active = turn.now;
+            turn.counters.output_bytes.add((sent - from) as u64);
+        }
+        Ok(sent - from)
+    }
+
+    /// Waits for the client to take more exactly while there is more.
+    fn wait(&mut self, turn: &Turn<'_>) -> Result<(), End> {
+        let wants = !self.output.is_empty();
+        if wants == self.is_waiting {
+            return Ok(());
+        }
+        let interest = if wants { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        turn.registry.reregister(self.stream.source(), turn.token, interest).map_err(|_| End::Closed)?;
+        self.is_waiting = wants;
+        Ok(())
+    }
+
+    fn came(&mut self, count: usize, turn: &Turn<'_>) {
+        self.active = turn.now;
+        self.client.note(turn.now);
+        turn.counters.input_bytes.add(count as u64);
+    }
+}
+
+/// What a connection's work needs of its worker.
+pub struct Turn<'a> {
+    /// The server.
+    pub shared: &'a Shared,
+    /// The worker's counters.
+    pub counters: &'a Counters,
+    /// Where sockets are waited for, and the name of this one there.
+    pub registry: &'a Registry,
+    /// See `registry`.
+    pub token: Token,
+    /// When this turn began.
+    pub now: Instant,
+    /// Bytes in the buffers of the worker's connections.
+    pub buffered: usize,
+    /// The way to keep other workers out for a while.
+    pub entered: &'a dyn Alone,
+}
+
+impl Turn<'_> {
+    /// Does `work` while no other worker is at work.
+    pub fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
+        let (mut work, mut done) = (Some(work), None);
+        self.entered.do_alone(&mut || done = work.take().map(|work| work()));
+        done.expect("the gate does the work before it returns")
+    }
+}

@@ -1,0 +1,190 @@
+//! Where connections come from: sockets in the file system and in the network.
+//!
+//! Owns: making them so that nobody else gets in, and accepting. A socket file has its
+//! permissions before it has its name, and a lock beside it says that its server lives; one
+//! that a dead server left is replaced.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use rustix::fs::{FlockOperation, Mode};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::Shared;
+use super::connection::Stream;
+use super::counters::Counters;
+use crate::failure::{Failure, Result};
+
+/// Connections that the kernel keeps for us.
+const BACKLOG: i32 = 1024;
+/// Connections accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+/// How often a lack of descriptors is told.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// Redis's protocol.
+    Resp,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Unix { listener: UnixListener, path: PathBuf, _lock: File },
+    Tcp(TcpListener),
+}
+
+/// A socket that is listened on.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    speaks: Speaks,
+    local: String,
+    /// Somebody may be waiting.
+    pub is_ready: bool,
+    told: Option<Instant>,
+}
+
+impl Listener {
+    /// Listens at `path`, whose file gets `mode`.
+    ///
+    /// # Errors
+    /// Another server is there, or the directory does not let us.
+    pub fn unix(speaks: Speaks, path: &Path, mode: u32) -> Result<Listener> {
+        let refused = |error: io::Error| Failure::file("listen at", path, &error);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let lock_path = path.with_file_name(format!(".{name}.lock"));
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(|error| Failure::file("make", &lock_path, &error))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let shown = path.display();
+            return Err(Failure::usage(format!("another server listens at {shown}; end it or give another path")));
+        }
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if !std::os::unix::fs::FileTypeExt::is_socket(&there.file_type()) => {
+                let shown = path.display();
+                return Err(Failure::usage(format!("there is a file at {shown} that is no socket; move it away")));
+            }
+            // The lock is ours, so its server is dead.
+            Ok(_) => std::fs::remove_file(path).map_err(refused)?,
+            Err(_) => {}
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(|error| refused(error.into()))?;
+        // The file is made with the permissions of the socket.
+        let made = rustix::fs::fchmod(&socket, Mode::from_bits_truncate(mode))
+            .and_then(|()| SocketAddrUnix::new(path))
+            .and_then(|address| rustix::net::bind(&socket, &address))
+            .and_then(|()| rustix::net::listen(&socket, BACKLOG));
+        made.map_err(|error| refused(error.into()))?;
+        let listener = UnixListener::from_std(socket.into());
+        let local = format!("{}:0", path.display());
+        let socket = Socket::Unix { listener, path: path.to_owned(), _lock: lock };
+        Ok(Listener { socket, speaks, local, is_ready: true, told: None })
+    }
+
+    /// Listens at an address of the network.
+    ///
+    /// # Errors
+    /// The address is in use, or not ours.
+    pub fn tcp(speaks: Speaks, address: SocketAddr) -> Result<Listener> {
+        let listener = TcpListener::bind(address).map_err(|error| Failure::File {
+            doing: "listen at",
+            path: address.to_string(),
+            reason: error.to_string(),
+        })?;
+        let local = listener.local_addr().map_or_else(|_| address.to_string(), |address| address.to_string());
+        Ok(Listener { socket: Socket::Tcp(listener), speaks, local, is_ready: true, told: None })
+    }
+
+    /// Where it listens.
+    pub fn local(&self) -> &str {
+        self.local.strip_suffix(":0").unwrap_or(&self.local)
+    }
+
+    /// Has the worker told of connections.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Unix { listener, .. } => registry.register(listener, token, Interest::READABLE),
+            Socket::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// Accepts who waits, and refuses who is too many.
+    pub fn accept(
+        &mut self,
+        shared: &Shared,
+        counters: &Counters,
+        mut arrive: impl FnMut(Speaks, Stream, String, String),
+    ) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let accepted = match &self.socket {
+                Socket::Unix { listener, .. } => {
+                    listener.accept().map(|(stream, _)| (Stream::Unix(stream), self.local.clone()))
+                }
+                Socket::Tcp(listener) => listener.accept().map(|(stream, address)| {
+                    // Answers are whole when they are written.
+                    let _ = stream.set_nodelay(true);
+                    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+                    (Stream::Tcp(stream), address.to_string())
+                }),
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    counters.connections.add(1);
+                    // Those on their way to their worker are not counted yet: the limit of
+                    // descriptors leaves room for them.
+                    if shared.clients.count() >= shared.limits.clients {
+                        counters.refused.add(1);
+                        refuse(self.speaks, stream);
+                    } else {
+                        arrive(self.speaks, stream, address, self.local.clone());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_ready = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Out of descriptors, or a connection that is gone already. The next look is
+                    // that of the sweep.
+                    self.is_ready = false;
+                    if self.told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
+                        self.told = Some(Instant::now());
+                        tracing::warn!(listener = self.local(), %error, "cannot accept connections");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Socket::Unix { path, .. } = &self.socket {
+            // Ours while we hold the lock. The lock's file stays: removed, it would not lock.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn refuse(speaks: Speaks, stream: Stream) {
+    let text: &[u8] = match speaks {
+        Speaks::Resp => b"-ERR max number of clients reached\r\n",
+    };
+    // The socket's buffer is empty and takes this much; if not, the close says it.
+    let _ = match stream {
+        Stream::Unix(mut stream) => stream.write(text),
+        Stream::Tcp(mut stream) => stream.write(text),
+    };
+}

@@ -1,0 +1,20 @@
+//! What the server tells while it runs: records on standard error.
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use super::config::{Config, LogFormat};
+
+/// Has records written from here on. Those of the region's own code are among them.
+pub fn begin(config: &Config) {
+    let levels: Targets = config.log_level.parse().unwrap_or_default();
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let layer = match config.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    // Somebody may have set a collector before: then it stays.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(levels)).try_init();
+}

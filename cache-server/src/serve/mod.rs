@@ -1,0 +1,218 @@
+//! `cache-shm serve`: the region for programs that speak another protocol.
+//!
+//! Owns: the server's life. It attaches to the region as any program does: what its clients
+//! see is what Python, Rust and C programs see, and when it dies nobody else notices.
+//!
+//! Reading order: [`config`] has the options, `listener` the sockets, `worker` the loop,
+//! [`connection`] one client's bytes, and [`resp`] what they mean.
+//!
+//! ```text
+//! listener -> worker -> connection -> resp -> cache_shm::Cache
+//! ```
+
+pub mod clients;
+pub mod config;
+pub mod connection;
+pub mod counters;
+mod databases;
+pub mod gate;
+mod listener;
+mod log;
+pub mod resp;
+pub mod users;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
+
+use cache_shm::Cache;
+use mio::Waker;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::{Failure, Result};
+use clients::Clients;
+use config::{Config, Limits};
+use counters::Counters;
+use databases::Databases;
+use gate::Gate;
+use listener::{Listener, Speaks};
+use resp::Distance;
+use users::Users;
+use worker::{Post, Worker};
+
+/// What the threads of a server share.
+pub struct Shared {
+    /// The region.
+    pub cache: Cache,
+    /// Its namespaces as databases.
+    pub databases: Databases,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Who is connected.
+    pub clients: Clients,
+    /// What each worker counts.
+    pub counters: Vec<Counters>,
+    /// How many workers there are.
+    pub workers: usize,
+    /// Where they go through.
+    pub gate: Gate,
+    /// The region's clock and the time of day.
+    pub distance: Distance,
+    /// When the server began.
+    pub started: Instant,
+    /// A number that no other run has.
+    pub run_id: String,
+    /// It ends.
+    pub is_stopping: AtomicBool,
+    users: RwLock<Arc<Users>>,
+    wakers: OnceLock<Vec<Arc<Waker>>>,
+}
+
+impl Shared {
+    /// The passwords.
+    pub fn users(&self) -> Arc<Users> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Wakes a worker.
+    pub fn wake(&self, worker: usize) {
+        if let Some(waker) = self.wakers.get().and_then(|wakers| wakers.get(worker)) {
+            // A worker that cannot be woken looks by itself soon.
+            let _ = waker.wake();
+        }
+    }
+
+    fn stop(&self) {
+        // Relaxed: the wakers order it.
+        self.is_stopping.store(true, Ordering::Relaxed);
+        (0..self.workers).for_each(|worker| self.wake(worker));
+    }
+}
+
+/// Serves `cache` until a signal ends it. `started` is called when clients can connect, with
+/// what is listened on.
+///
+/// # Errors
+/// An address cannot be listened on, a password cannot be read, or the system refuses threads.
+pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -> Result<()>) -> Result<()> {
+    log::begin(config);
+    let users = Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
+    let listeners = listeners(&cache, config)?;
+    let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
+    let first = match &config.namespace {
+        Some(name) => cache.namespace(name.as_bytes())?,
+        None => cache.clone(),
+    };
+    let workers = config.threads;
+    let shared = Shared {
+        databases: Databases::new(first, config.databases),
+        limits: config.limits(cache.geometry()?.item_bytes_max(), raise_descriptors()),
+        clients: Clients::default(),
+        counters: (0..workers).map(|_| Counters::default()).collect(),
+        workers,
+        gate: Gate::default(),
+        distance: Distance::default(),
+        started: Instant::now(),
+        run_id: format!("{:032x}{:08x}", fastrand::u128(..), fastrand::u32(..)),
+        is_stopping: AtomicBool::new(false),
+        users: RwLock::new(Arc::new(users)),
+        wakers: OnceLock::new(),
+        cache,
+    };
+    let system = |error: std::io::Error| Failure::file("set up", "the server's threads".as_ref(), &error);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system)?;
+    let (threads, posts): (Vec<Worker>, Vec<Post>) =
+        (0..workers).map(Worker::new).collect::<std::io::Result<Vec<_>>>().map_err(system)?.into_iter().unzip();
+    let _ = shared.wakers.set(posts.iter().map(Post::waker).collect());
+    for place in &places {
+        tracing::info!(address = place, "listening");
+    }
+    started(&places)?;
+    // Where systemd does not look there is nothing to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let handle = signals.handle();
+    std::thread::scope(|scope| {
+        let mut listeners = Some(listeners);
+        let shared = &shared;
+        let running: Vec<_> = threads
+            .into_iter()
+            .map(|worker| {
+                let (listeners, posts) = (listeners.take().unwrap_or_default(), &posts);
+                scope.spawn(move || {
+                    let done = worker.run(shared, listeners, posts);
+                    // One that cannot go on ends all.
+                    shared.stop();
+                    done
+                })
+            })
+            .collect();
+        scope.spawn(move || {
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => reload(shared, config),
+                    _ => {
+                        tracing::info!(signal, "ending");
+                        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                        shared.stop();
+                    }
+                }
+            }
+        });
+        let mut outcome = Ok(());
+        for worker in running {
+            match worker.join() {
+                Ok(done) => outcome = outcome.and(done.map_err(system)),
+                Err(_) => outcome = outcome.and(Err(Failure::Cache(cache_shm::Error::Internal))),
+            }
+        }
+        handle.close();
+        tracing::info!("ended");
+        outcome
+    })
+}
+
+/// Reads the passwords anew; connections that are logged in stay so.
+fn reload(shared: &Shared, config: &Config) {
+    match Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref()) {
+        Ok(users) => {
+            *shared.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+            tracing::info!("passwords read anew");
+        }
+        Err(error) => tracing::error!(%error, "the passwords stay as they were"),
+    }
+}
+
+/// Where Redis clients of this host connect: beside the region's file unless told otherwise.
+pub fn socket_path(cache: &Cache, config: &Config) -> Option<PathBuf> {
+    match &config.socket {
+        Some(given) => given.clone(),
+        None => cache.path().map(|path| path.with_added_extension("sock")),
+    }
+}
+
+fn listeners(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    if let Some(path) = socket_path(cache, config) {
+        listeners.push(Listener::unix(Speaks::Resp, &path, config.socket_mode)?);
+    }
+    for address in &config.bind {
+        listeners.push(Listener::tcp(Speaks::Resp, *address)?);
+    }
+    if listeners.is_empty() {
+        return Err(Failure::usage("there is nothing to listen on; give --socket or --bind"));
+    }
+    Ok(listeners)
+}
+
+/// Lets this process have as many descriptors as it may, and says how many.
+fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // What is refused leaves the limit as it is.
+    let _ = setrlimit(Resource::Nofile, wanted);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
