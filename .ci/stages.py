@@ -146,6 +146,7 @@ def stages(quick: bool) -> list[Stage]:
         ),
         Stage("wheel", wheel),
         Stage("python", pytest("pycache/tests"), counts_tests=True),
+        Stage("server", pytest("cache-server/tests/clients"), counts_tests=True),
         Stage("benches", pytest("benches/test_benches.py"), counts_tests=True),
         Stage("docs", pytest(".ci/test_docs.py", ".ci/test_guide.py", ".ci/test_site.py"), counts_tests=True),
         Stage("wheels", [sys.executable, ".ci/wheels.py"], counts_tests=True),

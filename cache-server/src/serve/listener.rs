@@ -21,8 +21,8 @@ use super::connection::Stream;
 use super::counters::Counters;
 use crate::failure::{Failure, Result};
 
-/// Connections that the kernel keeps for us.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel keeps for us; it takes fewer where it has fewer.
+const BACKLOG: i32 = 4096;
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 /// How often a lack of descriptors is told.

@@ -168,6 +168,11 @@ impl Worker {
             drop(entered);
             if now.duration_since(swept) >= SWEEP || is_stopping {
                 swept = now;
+                if number == 0 {
+                    // Reads alone do not notice that the region was destroyed or made anew. What a
+                    // writer notices holds for all handles of the process; the next one attaches.
+                    let _ = shared.cache.writer();
+                }
                 listeners.iter_mut().for_each(|listener| listener.is_ready = true);
                 let overdue: Vec<(usize, End)> = connections
                     .iter()

@@ -120,7 +120,7 @@ pub fn hello(call: &mut Call<'_>) -> Done {
 
 /// `SELECT index`
 pub fn select(call: &mut Call<'_>) -> Done {
-    let number = parse::number(call.args.get(1)).ok_or(Refusal::fixed("ERR invalid DB index"))?;
+    let number = call.integer(1)?;
     call.state.database = call.shared().databases.get(number)?;
     // Relaxed: for people.
     call.state.client.database.store(number as u32, Ordering::Relaxed);

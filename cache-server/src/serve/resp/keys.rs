@@ -293,6 +293,7 @@ pub fn memory(call: &mut Call<'_>) -> Done {
         return Err(super::unknown_subcommand(call));
     }
     match call.args.count() {
+        2 => return Err(super::wrong_arity("memory|usage")),
         3 => {}
         5 if call.is_word(3, "SAMPLES") => drop(call.integer(4)?),
         _ => return Err(SYNTAX),

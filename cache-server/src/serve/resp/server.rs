@@ -63,7 +63,9 @@ pub fn command(call: &mut Call<'_>) -> Done {
             call.reply.bulk(b"group");
             call.reply.bulk(command.group.as_bytes());
         }
-    } else if call.is_word(1, "GETKEYS") && call.args.count() > 2 {
+    } else if call.is_word(1, "GETKEYS") && call.args.count() < 4 {
+        return Err(super::wrong_arity("command|getkeys"));
+    } else if call.is_word(1, "GETKEYS") {
         let command = table::find(call.args.get(2)).ok_or(Refusal::fixed("ERR Invalid command specified"))?;
         let (first, last, step) = command.keys;
         if first == 0 {
