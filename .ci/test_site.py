@@ -228,7 +228,7 @@ def is_error(name):
 
 def test_commands_that_errors_and_pages_name_exist():
     cli = (stages.TREE / "cache-server" / "src" / "cli.rs").read_text(encoding="utf-8")
-    commands = {name.lower() for name in re.findall(r"^    (\w+)\(\w+\),$", cli, re.MULTILINE)}
+    commands = {name.lower() for name in re.findall(r"^    (\w+)\([\w<>]+\),$", cli, re.MULTILINE)}
     assert {"get", "verify"} <= commands
     texts = [reference.ERRORS, build_site.DOCS / "command-line.md", *(build_site.DOCS / "guide").glob("*.md")]
     named = {name for path in texts for name in re.findall(r"(?:`|\$ )cache-shm ([a-z]+)", path.read_text(encoding="utf-8"))}

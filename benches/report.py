@@ -82,6 +82,11 @@ SECTIONS = {
         "Eight processes call `get_or_set` for the same missing key at one moment. In the second part the process "
         "that makes the value is killed while another waits for it.",
     ),
+    "server": (
+        "The server",
+        "`redis-benchmark` on `cache-shm serve` and on Redis in turns, over Unix sockets, fifty connections, 100,000 "
+        "keys. One request at a time the client is the limit.",
+    ),
     "php-apcu": (
         "PHP: APCu",
         "Another interpreter with its own cache, in turns with this cache in Python.",

@@ -64,7 +64,7 @@ def _running(command: list[str], path: str) -> Iterator[Server]:
         process.wait()
 
 
-def _installed(name: str) -> str:
+def installed(name: str) -> str:
     """Where a program is that a rival needs."""
     program = shutil.which(name)
     if program is None:
@@ -75,7 +75,7 @@ def _installed(name: str) -> str:
 @contextlib.contextmanager
 def redis(limit_mib: int) -> Iterator[Server]:
     """A Redis with that much memory for its data."""
-    program = _installed("redis-server")
+    program = installed("redis-server")
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/socket"
         command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", directory]
@@ -87,9 +87,20 @@ def redis(limit_mib: int) -> Iterator[Server]:
 @contextlib.contextmanager
 def memcached(limit_mib: int) -> Iterator[Server]:
     """A memcached with that much memory for its data."""
-    program = _installed("memcached")
+    program = installed("memcached")
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/socket"
         user = ["-u", "root"] if os.geteuid() == 0 else []
         with _running([program, "-s", path, "-m", str(limit_mib), *user], path) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def served(limit_mib: int) -> Iterator[Server]:
+    """This project's own server, on a region of that size."""
+    program = installed("cache-shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        path = f"{directory}/socket"
+        flags = ["--size", f"{limit_mib}MiB", "--socket", path, "--log-level", "error"]
+        with _running([program, "--dir", directory, "serve", "bench", *flags], path) as server:
             yield server

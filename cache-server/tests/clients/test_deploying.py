@@ -1,0 +1,128 @@
+"""What holds where a server runs as a service and in containers."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+import yaml
+
+from pycache import Cache
+
+from .conftest import SECONDS, Served, need, wait_for
+
+DEPLOY = Path(__file__).parents[3] / "examples" / "deploy"
+
+
+def test_a_service_manager_is_told_when_clients_can_connect_and_when_it_ends(
+    serve: Callable[..., Served], directory: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(SECONDS)
+        manager.bind(str(directory / "notify"))
+        served = serve(NOTIFY_SOCKET=str(directory / "notify"))
+        assert manager.recv(1000).startswith(b"READY=1")
+        assert redis.Redis(unix_socket_path=served.path).ping()
+        assert served.end() == 0
+        assert manager.recv(1000).startswith(b"STOPPING=1")
+
+
+def flags_of_serve() -> set[str]:
+    text = subprocess.run(
+        [need("cache-shm"), "serve", "--help"], capture_output=True, text=True, check=True, timeout=SECONDS
+    ).stdout
+    return set(re.findall(r"--[a-z-]+", text))
+
+
+def test_the_unit_is_well_formed_and_its_command_exists() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read(DEPLOY / "cache-shm@.service")
+    service = unit["Service"]
+    assert service["Type"] == "notify" and "MAINPID" in service["ExecReload"]
+    program, command, *words = shlex.split(service["ExecStart"])
+    assert (Path(program).name, command) == ("cache-shm", "serve")
+    assert {word for word in words if word.startswith("--")} <= flags_of_serve()
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
+def test_the_files_of_containers_are_well_formed_and_their_flags_exist(name: str) -> None:
+    content = yaml.safe_load((DEPLOY / name).read_text())
+    if name == "compose.yaml":
+        (command,) = (service["command"] for service in content["services"].values() if "command" in service)
+        assert set(content["services"]["cache"]["volumes"]) == {"shared:/shared"} and "shared" in content["volumes"]
+    else:
+        (command,) = (each["args"] for each in content["spec"]["containers"] if "args" in each)
+        assert content["spec"]["volumes"][0]["emptyDir"]["medium"] == "Memory"
+    assert {word for word in command if word.startswith("--")} <= flags_of_serve()
+
+
+def isolated(script: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """A shell script in namespaces of its own for processes, mounts, IPC and the host's name."""
+    unshare = [need("unshare"), "--pid", "--fork", "--mount-proc", "--mount", "--ipc", "--uts", "--kill-child"]
+    return subprocess.Popen(
+        [*unshare, "sh", "-ec", script, "sh", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CACHE_SHM_CONFIG": "", **variables},
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made by root")
+def test_a_server_in_one_container_and_programs_in_others_share_a_region(directory: Path) -> None:
+    # Each mounts the shared directory over its own /dev/shm, as a volume.
+    script = 'mount --bind "$1" /mnt && mkdir -p -m 700 /mnt/regions && shift && exec "$@"'
+    place = {"CACHE_SHM_DIR": "/mnt/regions"}
+    flags = ["serve", "shared", "--size", "16MiB", "--socket", "/mnt/s.sock"]
+    server = isolated(script, str(directory), need("cache-shm"), *flags, **place)
+    program = isolated(
+        script,
+        str(directory),
+        sys.executable,
+        "-c",
+        "import os, sys, time; from pycache import Cache\n"
+        "cache = Cache('shared'); cache['from'] = 'container'; lock = cache.lock('held'); lock.acquire()\n"
+        "print(os.getpid(), flush=True); sys.stdin.read(); time.sleep(600)",
+        **place,
+    )
+    try:
+        assert server.stdout is not None and program.stdout is not None
+        assert "is served at /mnt/s.sock" in server.stdout.readline()
+        # In its own namespace it is one of the first processes.
+        assert int(program.stdout.readline()) < 100
+        client = redis.Redis(unix_socket_path=str(directory / "s.sock"), socket_timeout=SECONDS)
+        assert client.get("from") == b"container"
+        client.set("from", "server")
+        with Cache("shared", dir=str(directory / "regions")) as cache:
+            assert cache["from"] == b"server"
+            lock = cache.lock("held")
+            assert not lock.acquire(blocking=False)
+            # The whole container goes, and with it what it held.
+            program.send_signal(signal.SIGKILL)
+            assert lock.acquire(timeout=SECONDS)
+            server.send_signal(signal.SIGKILL)
+            server.wait(SECONDS)
+            cache["from"] = "outside"
+            assert cache["from"] == "outside"
+    finally:
+        for process in (server, program):
+            process.kill()
+            process.wait(SECONDS)
+
+
+def test_the_region_is_there_after_a_restart_of_the_server(serve: Callable[..., Served]) -> None:
+    served = serve()
+    redis.Redis(unix_socket_path=served.path).set("k", "v")
+    assert served.end(signal.SIGINT) == 0
+    again = serve()
+    wait_for(lambda: redis.Redis(unix_socket_path=again.path).get("k") == b"v")
