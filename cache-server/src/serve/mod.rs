@@ -18,6 +18,7 @@ mod databases;
 pub mod gate;
 mod listener;
 mod log;
+pub mod loopback;
 pub mod resp;
 pub mod users;
 mod worker;
@@ -73,6 +74,29 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn new(cache: Cache, config: &Config, users: Users) -> Result<Shared> {
+        let first = match &config.namespace {
+            Some(name) => cache.namespace(name.as_bytes())?,
+            None => cache.clone(),
+        };
+        let workers = config.threads;
+        Ok(Shared {
+            databases: Databases::new(first, config.databases),
+            limits: config.limits(cache.geometry()?.item_bytes_max(), raise_descriptors()),
+            clients: Clients::default(),
+            counters: (0..workers).map(|_| Counters::default()).collect(),
+            workers,
+            gate: Gate::default(),
+            distance: Distance::default(),
+            started: Instant::now(),
+            run_id: format!("{:032x}{:08x}", fastrand::u128(..), fastrand::u32(..)),
+            is_stopping: AtomicBool::new(false),
+            users: RwLock::new(Arc::new(users)),
+            wakers: OnceLock::new(),
+            cache,
+        })
+    }
+
     /// The passwords.
     pub fn users(&self) -> Arc<Users> {
         self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -103,30 +127,11 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
     let users = Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
     let listeners = listeners(&cache, config)?;
     let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
-    let first = match &config.namespace {
-        Some(name) => cache.namespace(name.as_bytes())?,
-        None => cache.clone(),
-    };
-    let workers = config.threads;
-    let shared = Shared {
-        databases: Databases::new(first, config.databases),
-        limits: config.limits(cache.geometry()?.item_bytes_max(), raise_descriptors()),
-        clients: Clients::default(),
-        counters: (0..workers).map(|_| Counters::default()).collect(),
-        workers,
-        gate: Gate::default(),
-        distance: Distance::default(),
-        started: Instant::now(),
-        run_id: format!("{:032x}{:08x}", fastrand::u128(..), fastrand::u32(..)),
-        is_stopping: AtomicBool::new(false),
-        users: RwLock::new(Arc::new(users)),
-        wakers: OnceLock::new(),
-        cache,
-    };
+    let shared = Shared::new(cache, config, users)?;
     let system = |error: std::io::Error| Failure::file("set up", "the server's threads".as_ref(), &error);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system)?;
     let (threads, posts): (Vec<Worker>, Vec<Post>) =
-        (0..workers).map(Worker::new).collect::<std::io::Result<Vec<_>>>().map_err(system)?.into_iter().unzip();
+        (0..config.threads).map(Worker::new).collect::<std::io::Result<Vec<_>>>().map_err(system)?.into_iter().unzip();
     let _ = shared.wakers.set(posts.iter().map(Post::waker).collect());
     for place in &places {
         tracing::info!(address = place, "listening");
