@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench bench-full report hit-ratio chaos crash-sweep wheel wheels clean
+.PHONY: help demo test check docs bench bench-full report hit-ratio chaos crash-sweep fuzz wheel wheels clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -51,6 +51,9 @@ chaos: ## kills processes at random while they use regions; SECONDS=n for how lo
 
 crash-sweep: ## a death after every instruction of every operation, recovered and checked (about an hour)
 	@.ci/with-tools cargo test --release --package cache-shm --test sweep -- --all
+
+fuzz: ## throws bytes at every parser of what strangers send; SECONDS=n for each
+	@.ci/with-tools python .ci/fuzz.py $(SECONDS)
 
 wheel: ## the Python package, built from the tree and installed into .venv
 	@.ci/with-tools python .ci/wheel.py

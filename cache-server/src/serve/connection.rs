@@ -163,9 +163,12 @@ impl Connection {
         let _ = registry.deregister(self.stream.source());
     }
 
-    /// Bytes that its buffers hold.
+    /// Bytes that are kept for it: of requests and replies, and what its protocol remembers.
     pub fn buffered(&self) -> usize {
-        self.input.capacity() + self.output.capacity()
+        let remembered = match &self.protocol {
+            Protocol::Resp(session) => session.held_bytes(),
+        };
+        self.input.capacity() + self.output.capacity() + remembered
     }
 
     /// Nothing of a request or an answer is under way.
@@ -296,8 +299,8 @@ impl Connection {
         let have = self.input.len();
         // As much as is known to come, but never more ahead than has come already.
         let room = (self.needed.saturating_sub(have)).clamp(16 << 10, have.max(64 << 10));
-        self.grow(|connection| connection.input.reserve(room), turn)?;
         self.input.resize(have + room, 0);
+        self.check(turn)?;
         let mut input = std::mem::take(&mut self.input);
         let count = self.receive(&mut input[have..], turn);
         input.truncate(have + count.unwrap_or(0));
@@ -310,18 +313,15 @@ impl Connection {
         if rest.is_empty() {
             return Ok(());
         }
-        self.grow(|connection| connection.input.extend_from_slice(rest), turn)
+        self.input.extend_from_slice(rest);
+        self.check(turn)
     }
 
-    /// Lets a buffer grow, if the buffers of all connections together may.
-    fn grow(&mut self, change: impl FnOnce(&mut Connection), turn: &Turn<'_>) -> Result<(), End> {
-        let before = self.buffered();
-        change(self);
-        let more = self.buffered().saturating_sub(before);
-        if more > 0 && turn.buffered + more > turn.shared.limits.buffers_bytes / turn.shared.workers {
-            return Err(End::Overflow);
-        }
-        Ok(())
+    /// Ends the connection if it has more than its share, and all together more than they may.
+    fn check(&self, turn: &Turn<'_>) -> Result<(), End> {
+        let (mine, limits) = (self.buffered(), &turn.shared.limits);
+        let all = limits.buffers_bytes / turn.shared.workers;
+        if mine > all / limits.clients && turn.buffered + mine > all { Err(End::Overflow) } else { Ok(()) }
     }
 
     /// Writes the worker's buffer, and keeps what the client does not take.
@@ -333,13 +333,17 @@ impl Connection {
         let rest = &output[sent..];
         let is_over = self.output.len() - self.sent + rest.len() > turn.shared.limits.output_bytes;
         if !is_over {
-            self.grow(|connection| connection.output.extend_from_slice(rest), turn)?;
+            self.output.extend_from_slice(rest);
         }
         output.clear();
         if output.capacity() > KEPT_BYTES {
             output.shrink_to(KEPT_BYTES);
         }
-        if is_over { Err(End::Overflow) } else { self.wait(turn) }
+        if is_over {
+            return Err(End::Overflow);
+        }
+        self.check(turn)?;
+        self.wait(turn)
     }
 
     /// Writes what was kept; true if all of it went.
@@ -404,7 +408,7 @@ pub struct Turn<'a> {
     pub token: Token,
     /// When this turn began.
     pub now: Instant,
-    /// Bytes in the buffers of the worker's connections.
+    /// Bytes that are kept for the worker's other connections.
     pub buffered: usize,
     /// The way to keep other workers out for a while.
     pub entered: &'a dyn Alone,

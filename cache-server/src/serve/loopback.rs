@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn the_pieces_in_which_requests_come_change_no_reply() {
         let input = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\nGET k\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\nNOPE a\r\nDEL k n\r\n";
-        let wanted = b"+OK\r\n$5\r\nhello\r\n:1\r\n-ERR unknown command 'NOPE', with args beginning with: 'a' \r\n:2\r\n";
+        let wanted =
+            b"+OK\r\n$5\r\nhello\r\n:1\r\n-ERR unknown command 'NOPE', with args beginning with: 'a' \r\n:2\r\n";
         let server = Loopback::new(Cache::builder(None).size(1 << 20).create().unwrap()).unwrap();
         for piece_bytes in 1..=input.len() {
             assert_eq!(server.resp(input, piece_bytes), wanted, "{piece_bytes}");

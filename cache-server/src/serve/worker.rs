@@ -150,11 +150,11 @@ impl Worker {
             let entered = shared.gate.enter();
             for &index in &turns {
                 let Some(connection) = connections.get_mut(index) else { continue };
-                let before = connection.buffered();
+                buffered -= connection.buffered();
                 let (registry, token) = (poll.registry(), Token(index));
                 let turn = Turn { shared, counters, registry, token, now, buffered, entered: &entered };
                 let done = connection.work(&turn, &mut buffers);
-                buffered = buffered + connection.buffered() - before;
+                buffered += connection.buffered();
                 match done {
                     Ok(Again::Later) => {}
                     Ok(Again::Soon) => soon.push(index),

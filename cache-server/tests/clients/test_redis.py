@@ -527,3 +527,33 @@ def test_check_says_which_options_hold_and_where_from(directory: Path) -> None:
     assert rows["clients_max"] == "10000  (default)"
 
 
+
+
+def test_what_clients_have_under_way_is_bounded_whoever_they_are(serve: Callable[..., Served]) -> None:
+    served = serve("--buffers-bytes", "32MiB", "--clients-max", "100")
+    tricks = [
+        # Arguments without bytes: more places than bytes.
+        b"*1048576\r\n" + b"$0\r\n\r\n" * 500_000,
+        # Commands that wait for an EXEC that never comes.
+        request("MULTI") + request("SET", "k", b"x" * 50_000) * 100,
+        request("WATCH", *(f"{number:060000}" for number in range(100))),
+        b"*2\r\n$3\r\nGET\r\n$16000000\r\n" + b"x" * 4_000_000,
+    ]
+    before = resident_bytes(served)
+    links = []
+    for number in range(60):
+        link = Link(served.path)
+        links.append(link)
+        try:
+            link.raw(tricks[number % len(tricks)])
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        assert resident_bytes(served) - before < 96 << 20
+    with Link(served.path) as small:
+        assert small.call("SET", "small", 1) == ("+", "OK")
+    assert "reason=Overflow" in served.log()
+    for link in links:
+        link.close()
+    with Link(served.path) as small:
+        wait_for(lambda: b"connected_clients:1\r" in small.call("INFO", "clients"))  # type: ignore[operator]
+        assert small.call("SET", "large", b"x" * 4_000_000) == ("+", "OK")

@@ -166,8 +166,14 @@ pub fn acl(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
+/// Bytes of what a client calls itself.
+const NAME_BYTES_MAX: usize = 1024;
+
 /// A name that can stand in a list of words.
 fn checked_name(name: &[u8], what: &str) -> Result<String, Refusal> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Refusal::new(format_args!("ERR {what} cannot be longer than {NAME_BYTES_MAX} bytes.")));
+    }
     if name.iter().any(|byte| !(b'!'..=b'~').contains(byte)) {
         return Err(Refusal::new(format_args!("ERR {what} cannot contain spaces, newlines or special characters.")));
     }

@@ -141,6 +141,11 @@ impl Session {
         Session { request: Request::default(), state }
     }
 
+    /// Bytes that are kept for requests that are not answered yet.
+    pub fn held_bytes(&self) -> usize {
+        self.request.held_bytes() + self.state.transaction.held_bytes()
+    }
+
     /// Answers the request at the start of `input`.
     pub fn step(&mut self, input: &[u8], output: &mut Vec<u8>, turn: &Turn<'_>) -> Step {
         let limits = match self.state.user {
@@ -152,9 +157,7 @@ impl Session {
             Ok(Parsed::Nothing(bytes)) => Step::Done(bytes),
             Ok(Parsed::Whole(bytes)) => {
                 let is_open = self.state.answer(self.request.args(input), output, turn);
-                if bytes > input.len() / 2 {
-                    self.request.shrink();
-                }
+                self.request.shrink();
                 if is_open { Step::Done(bytes) } else { Step::Close }
             }
             Err(malformed) => {

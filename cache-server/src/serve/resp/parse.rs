@@ -18,6 +18,8 @@
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// Arguments of one request.
 const ARGUMENTS_MAX: u64 = 1 << 20;
+/// Places of arguments for which room stays between requests.
+const SPANS_KEPT: usize = 64;
 /// What a client may send before it has said its password.
 const STRANGER: Limits = Limits { arguments_max: 10, bulk_bytes_max: 16 << 10, is_stranger: true };
 
@@ -182,13 +184,19 @@ impl Request {
         self.at > 0
     }
 
+    /// Bytes that are kept.
+    pub fn held_bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>() + self.line.capacity()
+    }
+
     /// Gives back what a large request needed.
     pub fn shrink(&mut self) {
-        const KEPT: usize = 64;
-        if self.spans.capacity() > KEPT {
+        if self.spans.capacity() > SPANS_KEPT {
             self.spans = Vec::new();
         }
-        self.line = Vec::new();
+        if self.line.capacity() > 0 {
+            self.line = Vec::new();
+        }
     }
 
     fn begin(&mut self) {

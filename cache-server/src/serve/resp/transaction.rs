@@ -24,6 +24,7 @@ pub struct Transaction {
     queue: Vec<Vec<Vec<u8>>>,
     queue_bytes: usize,
     watched: Vec<Watched>,
+    watched_bytes: usize,
 }
 
 struct Watched {
@@ -54,6 +55,11 @@ impl Transaction {
         } else {
             self.queue.push(words);
         }
+    }
+
+    /// Bytes that are kept.
+    pub fn held_bytes(&self) -> usize {
+        self.queue_bytes + self.watched_bytes
     }
 
     /// Forgets everything.
@@ -95,7 +101,9 @@ pub fn watch(call: &mut Call<'_>) -> Done {
     for key in call.args.from(1) {
         let database = call.state.database.clone();
         let version = version(&database, key)?;
-        call.state.transaction.watched.push(Watched { database, key: key.to_vec(), version });
+        let transaction = &mut call.state.transaction;
+        transaction.watched.push(Watched { database, key: key.to_vec(), version });
+        transaction.watched_bytes += size_of::<Watched>() + key.len();
     }
     call.reply.ok();
     Ok(())
@@ -103,7 +111,8 @@ pub fn watch(call: &mut Call<'_>) -> Done {
 
 /// `UNWATCH`
 pub fn unwatch(call: &mut Call<'_>) -> Done {
-    call.state.transaction.watched.clear();
+    let transaction = &mut call.state.transaction;
+    (transaction.watched, transaction.watched_bytes) = (Vec::new(), 0);
     call.reply.ok();
     Ok(())
 }
