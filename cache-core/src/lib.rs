@@ -9,7 +9,7 @@
 //! `lane` and `segment` (where it lies), `mark` and `namespace` (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share`
 //! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
-//! by name), `validate` (the check of it
+//! by name), `carry` (what a copy of it all reads), `validate` (the check of it
 //! all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -31,6 +31,7 @@ mod types;
 mod update;
 
 mod blocks;
+mod carry;
 mod census;
 mod common;
 mod deadline;
@@ -67,6 +68,7 @@ mod write;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use carry::Carried;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use layout::{

@@ -1,10 +1,18 @@
 //! The command's words: subcommands, arguments, and the help that goes with them.
+//!
+//! Those that look at a whole region or change it at once are in `operating`.
+
+mod operating;
+mod serving;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+pub use operating::*;
+pub use serving::Serve;
 
 /// Look into, fill and measure shared-memory cache regions.
 #[derive(Debug, Parser)]
@@ -64,6 +72,14 @@ pub enum Command {
     Replay(Replay),
     /// Print which options hold for a region, and who said so
     Config(Config),
+    /// Write what a region holds to a file
+    Dump(Dump),
+    /// Store what a file of `dump` holds
+    Restore(Restore),
+    /// Remove all keys at once
+    Clear(Clear),
+    /// Remove the values that have a tag
+    EvictTag(EvictTag),
     /// Destroy a region and everything in it
     Destroy(Destroy),
 }
@@ -281,145 +297,6 @@ pub struct Keys {
     pub within: Within,
 }
 
-/// Check a region for contradictions, changing nothing
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Every stripe, index block, slot and segment is held against the others. While other
-processes write, the counts are a moving picture.
-Exit code 1: contradictions were found.
-
-Examples:
-  cache-shm verify sessions
-  cache-shm verify sessions --json || cache-shm repair sessions")]
-pub struct Verify {
-    /// Name of the region
-    pub name: String,
-}
-
-/// Heal a region: remove what contradicts itself, keep the rest
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Gives back what dead processes held, finishes what they began, removes slots that name
-no item, and empties stripes (a part of the keys each) that cannot be healed. Sound
-stripes keep their keys. Other processes may stay attached, but what their keys were in
-an emptied stripe is gone: with others attached it takes --yes.
-Exit code 1: something is left, because a living process held it.
-
-Examples:
-  cache-shm repair sessions
-  cache-shm repair sessions --yes --json")]
-pub struct Repair {
-    /// Name of the region
-    pub name: String,
-    /// Repair also while other processes are attached
-    #[arg(long)]
-    pub yes: bool,
-    /// Longest wait for each lock that a living process holds [default: as configured, else 1s]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub timeout: Option<Duration>,
-}
-
-/// Serve a region to Redis clients
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The region is created if it is not there. Clients connect to a socket beside its file
-(NAME.sock) unless told otherwise. Every option can also stand in the section [serve] of the
-configuration file, or in a variable such as CACHE_SHM_SERVE_CLIENTS_MAX.
-SIGTERM and SIGINT end the server after what is under way, SIGHUP reads the passwords anew.
-
-Examples:
-  cache-shm serve sessions
-  cache-shm serve sessions --size 1GiB --bind 127.0.0.1:6379 --password-file /run/secrets/cache
-  cache-shm serve sessions --check")]
-pub struct Serve {
-    /// Name of the region
-    pub name: String,
-    /// Size of a new region
-    #[arg(long, value_name = "SIZE")]
-    pub size: Option<String>,
-    /// Only say which options hold, and whether they make sense
-    #[arg(long)]
-    pub check: bool,
-    /// Socket for Redis clients of this host, or none [default: beside the region's file]
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<String>,
-    /// Permissions of the socket, octal [default: 600]
-    #[arg(long, value_name = "MODE")]
-    pub socket_mode: Option<String>,
-    /// Addresses and ports for Redis clients, with commas between
-    #[arg(long, value_name = "ADDRESSES")]
-    pub bind: Option<String>,
-    /// File with the password of the user `default`
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<String>,
-    /// File with the password of the user `reader`, who changes nothing
-    #[arg(long, value_name = "FILE")]
-    pub reader_password_file: Option<String>,
-    /// Let everybody who reaches an address use the cache
-    #[arg(long)]
-    pub no_auth: bool,
-    /// Namespace that database 0 is [default: the one without a name]
-    #[arg(long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Databases that clients can select, 1 to 64 [default: 16]
-    #[arg(long, value_name = "N")]
-    pub databases: Option<String>,
-    /// Threads that serve clients, 1 to 64 [default: 1]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<String>,
-    /// Clients at once [default: 10000, or what the descriptors allow]
-    #[arg(long, value_name = "N")]
-    pub clients_max: Option<String>,
-    /// Largest request [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    pub request_bytes: Option<String>,
-    /// Replies that one client may leave unread [default: 256MiB]
-    #[arg(long, value_name = "SIZE")]
-    pub output_bytes: Option<String>,
-    /// Requests and replies under way of all clients [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    pub buffers_bytes: Option<String>,
-    /// Close clients that are silent so long, or none [default: none]
-    #[arg(long, value_name = "TIME")]
-    pub idle_timeout: Option<String>,
-    /// Close clients that stop in the middle so long [default: 60s]
-    #[arg(long, value_name = "TIME")]
-    pub stall_timeout: Option<String>,
-    /// Log as text or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<String>,
-    /// What to log [default: info]
-    #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<String>,
-}
-
-impl Serve {
-    /// The options that were given, by their names in the file.
-    pub fn given(&self) -> Vec<(&'static str, String)> {
-        let no_auth = self.no_auth.then(|| "false".to_owned());
-        let options = [
-            ("socket", &self.socket),
-            ("socket_mode", &self.socket_mode),
-            ("bind", &self.bind),
-            ("password_file", &self.password_file),
-            ("reader_password_file", &self.reader_password_file),
-            ("auth", &no_auth),
-            ("namespace", &self.namespace),
-            ("databases", &self.databases),
-            ("threads", &self.threads),
-            ("clients_max", &self.clients_max),
-            ("request_bytes", &self.request_bytes),
-            ("output_bytes", &self.output_bytes),
-            ("buffers_bytes", &self.buffers_bytes),
-            ("idle_timeout", &self.idle_timeout),
-            ("stall_timeout", &self.stall_timeout),
-            ("log_format", &self.log_format),
-            ("log_level", &self.log_level),
-        ];
-        options.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))).collect()
-    }
-}
-
 /// Replay a stream of requests through a region and print the hit ratio
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -476,23 +353,6 @@ Examples:
 pub struct Config {
     /// Name of the region
     pub name: Option<String>,
-}
-
-/// Destroy a region and everything in it
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Processes that are attached get an error on their next write, and attach anew to
-whatever region then has the name.
-
-Examples:
-  cache-shm destroy sessions
-  cache-shm destroy sessions --missing-ok")]
-pub struct Destroy {
-    /// Name of the region
-    pub name: String,
-    /// Succeed if there is no such region
-    #[arg(long)]
-    pub missing_ok: bool,
 }
 
 /// A time to live that was given; none is for ever.

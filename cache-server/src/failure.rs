@@ -11,6 +11,8 @@ use std::path::Path;
 use cache_shm::{Error, error};
 use serde_json::{Value, json};
 
+use crate::snapshot::Problem;
+
 /// What the command's functions return.
 pub type Result<T> = std::result::Result<T, Failure>;
 
@@ -30,6 +32,13 @@ pub enum Failure {
         /// What the system said.
         reason: String,
     },
+    /// A snapshot cannot be used as it is.
+    Snapshot {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: Problem,
+    },
     /// A result contradicts itself: the measurement, or the cache, is wrong.
     Measurement(String),
     /// Whoever reads the output is gone; nothing is left to say.
@@ -47,12 +56,26 @@ impl Failure {
         Failure::File { doing, path: path.display().to_string(), reason: error.to_string() }
     }
 
+    /// The same failure, of this file if it is one of a stream that has no name.
+    pub(crate) fn at(self, file: &Path) -> Failure {
+        match self {
+            Failure::File { doing, reason, .. } => Failure::File { doing, path: file.display().to_string(), reason },
+            other => other,
+        }
+    }
+
     /// The row of the table of errors under which this failure is reported.
     fn row(&self) -> error::Rendering {
         let like = match self {
             Failure::Cache(error) => return error.rendering(),
             Failure::Usage(_) => Error::InvalidArgument { reason: "" },
             Failure::File { .. } => Error::Io { operation: "", errno: 0, path: Default::default() },
+            Failure::Snapshot { problem, .. } => match *problem {
+                Problem::NotSnapshot => Error::InvalidArgument { reason: "" },
+                Problem::Version { found } => Error::FormatVersion { path: Default::default(), found, supported: 0 },
+                Problem::Damaged { .. } => Error::Corrupt { reason: "" },
+                Problem::Truncated { bytes } => Error::Truncated { path: Default::default(), bytes, bytes_expected: 0 },
+            },
             Failure::Measurement(_) | Failure::OutputClosed => Error::Internal,
         };
         like.rendering()
@@ -79,6 +102,7 @@ impl fmt::Display for Failure {
             Failure::Cache(error) => error.fmt(f),
             Failure::Usage(message) | Failure::Measurement(message) => f.write_str(message),
             Failure::File { doing, path, reason } => write!(f, "cannot {doing} {path}: {reason}"),
+            Failure::Snapshot { path, problem } => write!(f, "{path} {problem}"),
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
     }

@@ -1,7 +1,8 @@
 //! The command `cache-shm`, as a library so that the Python wheel runs the same code.
 //!
 //! Reading order: `cli` has the words, `commands` does what they say, [`output`] and
-//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`serve`] is the server.
+//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`snapshot`]
+//! writes what a region holds to a file and reads it back, [`serve`] is the server.
 
 mod cli;
 mod commands;
@@ -9,6 +10,7 @@ pub mod failure;
 pub mod output;
 pub mod replay;
 pub mod serve;
+pub mod snapshot;
 
 use std::ffi::OsString;
 

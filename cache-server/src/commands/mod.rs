@@ -4,11 +4,15 @@
 //! code. Commands that only look attach read-only: they take no participant slot, leave
 //! no trace in the region, and do not count as uses of the keys they look at.
 
+mod ask;
+mod bar;
+mod clear;
 mod config;
 mod keys;
 mod repair;
 mod replay;
 mod serve;
+mod snapshots;
 mod values;
 
 use std::path::Path;
@@ -17,7 +21,7 @@ use std::time::Duration;
 use cache_shm::{Cache, Mismatch, Mode, NamespaceInfo};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{Cli, Command, Create, Destroy, Stats, Within};
+use crate::cli::{Cli, Command, Create, Stats, Within};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, grouped, sized};
 
@@ -38,7 +42,11 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Serve(arguments) => serve::serve(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
         Command::Config(arguments) => config::config(place, arguments, output),
-        Command::Destroy(arguments) => destroy(place, arguments, output),
+        Command::Dump(arguments) => snapshots::dump(place, arguments, output),
+        Command::Restore(arguments) => snapshots::restore(place, arguments, output),
+        Command::Clear(arguments) => clear::clear(place, arguments, output),
+        Command::EvictTag(arguments) => clear::evict_tag(place, arguments, output),
+        Command::Destroy(arguments) => clear::destroy(place, arguments, output),
     }
 }
 
@@ -243,23 +251,6 @@ fn stats(place: Place, arguments: &Stats, output: &mut Output) -> Result<bool> {
         let width = pairs.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
         pairs.iter_mut().for_each(|(_, value)| *value = format!("{value:>width$}"));
         output.pairs(&pairs)?;
-    }
-    Ok(true)
-}
-
-fn destroy(place: Place, arguments: &Destroy, output: &mut Output) -> Result<bool> {
-    match Cache::destroy_name(&arguments.name, place.dir) {
-        Ok(()) => {}
-        Err(cache_shm::Error::Missing { .. }) if arguments.missing_ok => {
-            if output.is_json() {
-                output.json(&json!({"name": arguments.name, "destroyed": false}))?;
-            }
-            return Ok(true);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    if output.is_json() {
-        output.json(&json!({"name": arguments.name, "destroyed": true}))?;
     }
     Ok(true)
 }

@@ -3,9 +3,9 @@
 use cache_shm::{Repaired, Report};
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{Place, ask};
 use crate::cli::{Repair, Verify};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::output::{Output, complain_raw, grouped, sized};
 
 /// The uses of segments, in the order of [`Report::segments`].
@@ -24,17 +24,8 @@ pub(super) fn verify(place: Place, arguments: &Verify, output: &mut Output) -> R
 }
 
 pub(super) fn repair(place: Place, arguments: &Repair, output: &mut Output) -> Result<bool> {
-    // Asked read-only: a refusal leaves no trace.
-    let others = place.look(&arguments.name)?.others()?;
-    if !others.is_empty() && !arguments.yes {
-        let pids: Vec<String> = others.iter().map(u32::to_string).collect();
-        return Err(Failure::usage(format!(
-            "{} other {} attached (process {}); stop them, or give --yes: sound stripes keep their keys",
-            others.len(),
-            if others.len() == 1 { "participant is" } else { "participants are" },
-            pids.join(", ")
-        )));
-    }
+    let loss = "the keys of stripes that cannot be healed go; sound stripes keep their keys";
+    ask::may(place, &arguments.name, arguments.yes, loss)?;
     let repaired = place.change(&arguments.name, arguments.timeout)?.repair()?;
     for stripe in &repaired.stripes_reset {
         complain_raw(&format!("cache-shm: {}: stripe {stripe} could not be healed and was emptied\n", arguments.name));

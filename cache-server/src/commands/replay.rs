@@ -1,11 +1,9 @@
 //! `replay`: the bar while it runs, and the report.
 
-use std::io::IsTerminal;
-
 use cache_shm::parse_size;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use super::bar::Bar;
 use crate::cli::Replay;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, grouped, sized};
@@ -28,16 +26,16 @@ pub(super) fn replay(arguments: &Replay, output: &mut Output) -> Result<bool> {
     let bar = Bar::new(arguments.no_progress);
     let (region_bytes, outcome) = match arguments.objects {
         Some(objects) => {
-            let found = calibrate::replay(&stream, objects, value_bytes, &mut |pass, p| bar.show(Some(pass), p))?;
+            let found = calibrate::replay(&stream, objects, value_bytes, &mut |pass, p| show(&bar, Some(pass), p))?;
             (found.region_bytes, found.outcome)
         }
         None => {
             let region_bytes = parse_size(&arguments.region_size)?;
             let mut subject = RegionSubject::private(region_bytes)?;
-            (region_bytes, run(&stream, &mut subject, &mut |p| bar.show(None, p))?)
+            (region_bytes, run(&stream, &mut subject, &mut |p| show(&bar, None, p))?)
         }
     };
-    bar.finish();
+    drop(bar);
     let report = Report::new(region_bytes, outcome, arguments.compare)?;
     if output.is_json() {
         output.json(&report.json())?
@@ -52,41 +50,13 @@ fn value_size(text: &str) -> Result<u32> {
     bytes.ok_or_else(|| Failure::usage(format!("{text:?} is not a value size in bytes, 0 to {}", u32::MAX)))
 }
 
-/// The progress bar, on a terminal only.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new(hidden: bool) -> Bar {
-        if hidden || !std::io::stderr().is_terminal() {
-            return Bar(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed_precise}  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Bar(bar)
-    }
-
-    fn show(&self, pass: Option<u32>, progress: Progress) {
-        let (length, position) = progress.file;
-        match length {
-            Some(length) => self.0.set_length(length),
-            None => self.0.unset_length(),
-        }
-        self.0.set_position(position);
+fn show(bar: &Bar, pass: Option<u32>, progress: Progress) {
+    let (length, position) = progress.file;
+    bar.show(position, length, || {
         let pass = pass.map(|pass| format!("pass {pass}: ")).unwrap_or_default();
         let hit_percent = percent(progress.hits, progress.requests);
-        self.0.set_message(format!("{pass}{} requests, {hit_percent:.2} % hits", grouped(progress.requests)));
-    }
-
-    fn finish(&self) {
-        self.0.finish_and_clear();
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.finish();
-    }
+        format!("{pass}{} requests, {hit_percent:.2} % hits", grouped(progress.requests))
+    });
 }
 
 struct Report {

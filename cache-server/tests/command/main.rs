@@ -1,7 +1,9 @@
 //! The command as its users meet it: the built binary, real regions, exit codes.
 
+mod clear;
 mod config;
 mod place;
 mod regions;
 mod repair;
 mod replay;
+mod snapshots;

@@ -37,7 +37,21 @@ fn exit_codes_tell_found_from_not_found_from_error() {
 #[test]
 fn every_subcommand_explains_itself_with_an_example() {
     let place = Place::new();
-    for command in ["create", "get", "set", "delete", "keys", "verify", "repair", "replay", "destroy"] {
+    for command in [
+        "create",
+        "get",
+        "set",
+        "delete",
+        "keys",
+        "verify",
+        "repair",
+        "replay",
+        "destroy",
+        "dump",
+        "restore",
+        "clear",
+        "evict-tag",
+    ] {
         let help = place.run(&[command, "--help"]).done();
         assert!(help.text().contains(&format!("cache-shm {command} ")), "{}", help.text());
     }

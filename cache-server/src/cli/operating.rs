@@ -1,0 +1,172 @@
+//! Arguments of the commands that look at a whole region, or change it at once.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Within, duration};
+
+/// Check a region for contradictions, changing nothing
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every stripe, index block, slot and segment is held against the others. While other
+processes write, the counts are a moving picture.
+Exit code 1: contradictions were found.
+
+Examples:
+  cache-shm verify sessions
+  cache-shm verify sessions --json || cache-shm repair sessions")]
+pub struct Verify {
+    /// Name of the region
+    pub name: String,
+}
+
+/// Heal a region: remove what contradicts itself, keep the rest
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Gives back what dead processes held, finishes what they began, removes slots that name
+no item, and empties stripes (a part of the keys each) that cannot be healed. Sound
+stripes keep their keys. Other processes may stay attached, but what their keys were in
+an emptied stripe is gone: with others attached it takes --yes.
+Exit code 1: something is left, because a living process held it.
+
+Examples:
+  cache-shm repair sessions
+  cache-shm repair sessions --yes --json")]
+pub struct Repair {
+    /// Name of the region
+    pub name: String,
+    /// Repair also while other processes are attached, without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Longest wait for each lock that a living process holds [default: as configured, else 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Write what a region holds to a file
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file appears under its name when it is complete, with mode 0600. Others may use the
+region meanwhile: each value is one that was there at some moment, the whole is not one
+instant. A key that is there all the time is in the file.
+
+Examples:
+  cache-shm dump sessions sessions.dump
+  cache-shm dump sessions - | zstd > sessions.dump.zst")]
+pub struct Dump {
+    /// Name of the region
+    pub name: String,
+    /// The file; - is standard output
+    pub file: PathBuf,
+    /// Draw no progress bar (it is only drawn on a terminal anyway)
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// Store what a file of `dump` holds
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Keys that are there keep their values unless --replace is given, because those are newer.
+Values keep their kind, flags, namespace and moment of expiry; those that expired since are
+left out. The region may have another size: what was in use stays longest. A damaged file
+is refused as a whole; one from standard input is checked as it comes.
+The names of tags are not in a region. A value with tags is left out, because no eviction
+by its tag would find it: --with-tagged stores it without them.
+
+Examples:
+  cache-shm restore sessions sessions.dump --create
+  zstd -dc sessions.dump.zst | cache-shm restore sessions - --yes --json")]
+pub struct Restore {
+    /// Name of the region
+    pub name: String,
+    /// The file; - is standard input
+    pub file: PathBuf,
+    /// Overwrite keys that are there
+    #[arg(long)]
+    pub replace: bool,
+    /// Also values that had tags, without their tags
+    #[arg(long)]
+    pub with_tagged: bool,
+    /// Restore what is not damaged of a file that is
+    #[arg(long)]
+    pub skip_damaged: bool,
+    /// Create the region if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// Size of a region that is created [default: that of the region that was dumped]
+    #[arg(long, value_name = "SIZE", requires = "create")]
+    pub size: Option<String>,
+    /// Restore also while other processes are attached, without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Draw no progress bar (it is only drawn on a terminal anyway)
+    #[arg(long)]
+    pub no_progress: bool,
+    /// Longest wait for another writer, for each key [default: as configured, else 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Remove all keys at once
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One step, whatever the number of keys. Locks and rate limits stay.
+Exit code 1: there is no such namespace.
+
+Examples:
+  cache-shm clear sessions --namespace users
+  cache-shm clear sessions --all --yes")]
+pub struct Clear {
+    /// Name of the region
+    pub name: String,
+    #[command(flatten)]
+    pub within: Within,
+    /// The keys of all namespaces
+    #[arg(long, conflicts_with = "namespace")]
+    pub all: bool,
+    /// Clear also while other processes are attached, without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Remove the values that have a tag
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One step, whatever the number of values. It is done whether or not any value had the tag.
+Tags share words, so that a value of another tag may go as well, seldom.
+Exit code 1: there is no such namespace.
+
+Examples:
+  cache-shm evict-tag sessions user:7
+  cache-shm evict-tag sessions user:7 --namespace pages")]
+pub struct EvictTag {
+    /// Name of the region
+    pub name: String,
+    /// The tag
+    pub tag: OsString,
+    #[command(flatten)]
+    pub within: Within,
+}
+
+/// Destroy a region and everything in it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Processes that are attached get an error on their next write, and attach anew to
+whatever region then has the name.
+
+Examples:
+  cache-shm destroy sessions
+  cache-shm destroy sessions --missing-ok")]
+pub struct Destroy {
+    /// Name of the region
+    pub name: String,
+    /// Succeed if there is no such region
+    #[arg(long)]
+    pub missing_ok: bool,
+    /// Destroy also while other processes are attached, without asking
+    #[arg(long)]
+    pub yes: bool,
+}

@@ -1,0 +1,104 @@
+//! The words of `cache-shm serve`.
+
+use clap::Args;
+
+/// Serve a region to Redis clients
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The region is created if it is not there. Clients connect to a socket beside its file
+(NAME.sock) unless told otherwise. Every option can also stand in the section [serve] of the
+configuration file, or in a variable such as CACHE_SHM_SERVE_CLIENTS_MAX.
+SIGTERM and SIGINT end the server after what is under way, SIGHUP reads the passwords anew.
+
+Examples:
+  cache-shm serve sessions
+  cache-shm serve sessions --size 1GiB --bind 127.0.0.1:6379 --password-file /run/secrets/cache
+  cache-shm serve sessions --check")]
+pub struct Serve {
+    /// Name of the region
+    pub name: String,
+    /// Size of a new region
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// Only say which options hold, and whether they make sense
+    #[arg(long)]
+    pub check: bool,
+    /// Socket for Redis clients of this host, or none [default: beside the region's file]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+    /// Permissions of the socket, octal [default: 600]
+    #[arg(long, value_name = "MODE")]
+    pub socket_mode: Option<String>,
+    /// Addresses and ports for Redis clients, with commas between
+    #[arg(long, value_name = "ADDRESSES")]
+    pub bind: Option<String>,
+    /// File with the password of the user `default`
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<String>,
+    /// File with the password of the user `reader`, who changes nothing
+    #[arg(long, value_name = "FILE")]
+    pub reader_password_file: Option<String>,
+    /// Let everybody who reaches an address use the cache
+    #[arg(long)]
+    pub no_auth: bool,
+    /// Namespace that database 0 is [default: the one without a name]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Databases that clients can select, 1 to 64 [default: 16]
+    #[arg(long, value_name = "N")]
+    pub databases: Option<String>,
+    /// Threads that serve clients, 1 to 64 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<String>,
+    /// Clients at once [default: 10000, or what the descriptors allow]
+    #[arg(long, value_name = "N")]
+    pub clients_max: Option<String>,
+    /// Largest request [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub request_bytes: Option<String>,
+    /// Replies that one client may leave unread [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub output_bytes: Option<String>,
+    /// Requests and replies under way of all clients [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub buffers_bytes: Option<String>,
+    /// Close clients that are silent so long, or none [default: none]
+    #[arg(long, value_name = "TIME")]
+    pub idle_timeout: Option<String>,
+    /// Close clients that stop in the middle so long [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    pub stall_timeout: Option<String>,
+    /// Log as text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// What to log [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+impl Serve {
+    /// The options that were given, by their names in the file.
+    pub fn given(&self) -> Vec<(&'static str, String)> {
+        let no_auth = self.no_auth.then(|| "false".to_owned());
+        let options = [
+            ("socket", &self.socket),
+            ("socket_mode", &self.socket_mode),
+            ("bind", &self.bind),
+            ("password_file", &self.password_file),
+            ("reader_password_file", &self.reader_password_file),
+            ("auth", &no_auth),
+            ("namespace", &self.namespace),
+            ("databases", &self.databases),
+            ("threads", &self.threads),
+            ("clients_max", &self.clients_max),
+            ("request_bytes", &self.request_bytes),
+            ("output_bytes", &self.output_bytes),
+            ("buffers_bytes", &self.buffers_bytes),
+            ("idle_timeout", &self.idle_timeout),
+            ("stall_timeout", &self.stall_timeout),
+            ("log_format", &self.log_format),
+            ("log_level", &self.log_level),
+        ];
+        options.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))).collect()
+    }
+}

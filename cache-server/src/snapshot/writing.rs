@@ -1,0 +1,169 @@
+//! From a region to a snapshot.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cache_shm::{Cache, Cursor, FORMAT_VERSION, Key, Namespace};
+
+use super::Progress;
+use super::format::{CHUNK_BYTES, Content, Head, Header, Record, end_payload, to_unix_ms};
+use crate::failure::{Failure, Result};
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Values.
+    pub items: u64,
+    /// Bytes of the values.
+    pub value_bytes: u64,
+    /// Values with tags.
+    pub tagged: u64,
+    /// Bytes of the snapshot.
+    pub bytes: u64,
+}
+
+/// Milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Writes the contents of all namespaces of `cache`'s region to the file `path`, which is
+/// replaced in one step at the end. Any handle will do; a read-only one leaves no trace at all.
+///
+/// # Errors
+/// The file cannot be written; then whatever was there is untouched. `Busy` if writers kept one
+/// bucket of the index changing all the time.
+pub fn write(cache: &Cache, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
+    let failed = |error: &io::Error| Failure::file("write the snapshot", path, error);
+    if path.is_dir() {
+        return Err(failed(&io::ErrorKind::IsADirectory.into()));
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Made with O_EXCL and mode 0600; gone again if we fail.
+    let file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(directory).map_err(|error| failed(&error))?;
+    let summary = write_to(cache, &mut BufWriter::with_capacity(1 << 20, file.as_file()), progress)
+        .map_err(|failure| failure.at(path))?;
+    file.as_file().sync_all().map_err(|error| failed(&error))?;
+    file.persist(path).map_err(|error| failed(&error.error))?;
+    // The name as well as the bytes.
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))?;
+    Ok(summary)
+}
+
+/// As [`write`], to a stream, which is flushed at the end.
+///
+/// # Errors
+/// As [`write`]; what was written by then is no whole snapshot, and known as such.
+pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
+    let map = cache.map()?;
+    let stats = map.stats();
+    let header = Header {
+        id: RandomState::new().build_hasher().finish(),
+        created_unix_ms: unix_ms(),
+        region_bytes: stats.region_bytes,
+        items: stats.items,
+        live_bytes: stats.live_bytes,
+        region_format: FORMAT_VERSION,
+    };
+    let mut chunks = Chunks { out, id: header.id, sequence: 0, summary: Summary::default() };
+    chunks.put(&header.to_bytes())?;
+    let mut names = Names::default();
+    let mut payload = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+    let mut records = 0;
+    let mut keys: Vec<(Namespace, Vec<u8>)> = Vec::new();
+    let mut value = Vec::new();
+    let mut cursor = Some(Cursor::START);
+    while let Some(from) = cursor.take() {
+        cursor = map.scan(from, &mut |key, meta| keys.push((meta.namespace, key.to_vec())))?;
+        for (namespace, key) in keys.drain(..) {
+            let Some(carried) = map.carry(Key::new(namespace, &key), &mut value)? else { continue };
+            let name = names.of(cache, namespace)?;
+            let record = Record {
+                namespace: name,
+                key: &key,
+                value: &value,
+                kind: carried.meta.kind,
+                key_form: carried.meta.key_form,
+                client_flags: carried.meta.client_flags,
+                tag_count: carried.tag_count.min(u8::MAX.into()) as u8,
+                uses: carried.uses,
+                is_main: carried.is_main,
+                expires_unix_ms: to_unix_ms(&carried.meta, map.now_ms(), unix_ms()),
+            };
+            record.append_to(&mut payload);
+            records += 1;
+            chunks.summary.items += 1;
+            chunks.summary.value_bytes += value.len() as u64;
+            chunks.summary.tagged += u64::from(carried.tag_count > 0);
+            if payload.len() >= CHUNK_BYTES {
+                chunks.close(Content::Records, records, &payload)?;
+                payload.clear();
+                // One large value must not keep its memory to the end.
+                payload.shrink_to(2 * CHUNK_BYTES);
+                records = 0;
+            }
+        }
+        let Summary { items, bytes, .. } = chunks.summary;
+        progress(Progress { items, items_expected: header.items.max(items), bytes });
+    }
+    if records > 0 {
+        chunks.close(Content::Records, records, &payload)?;
+    }
+    let Summary { items, value_bytes, .. } = chunks.summary;
+    chunks.close(Content::End, 0, &end_payload(items, value_bytes))?;
+    chunks.out.flush().map_err(unwritable)?;
+    Ok(chunks.summary)
+}
+
+fn unwritable(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::file("write the snapshot", "to the stream".as_ref(), &error),
+    }
+}
+
+struct Chunks<'a> {
+    out: &'a mut dyn Write,
+    id: u64,
+    sequence: u64,
+    summary: Summary,
+}
+
+impl Chunks<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(unwritable)?;
+        self.summary.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn close(&mut self, content: Content, records: u32, payload: &[u8]) -> Result<()> {
+        let head = Head::of(self.sequence, content, records, payload);
+        self.sequence += 1;
+        self.put(&head.to_bytes(self.id))?;
+        self.put(payload)
+    }
+}
+
+/// Names of namespaces by their numbers, which never change.
+#[derive(Default)]
+struct Names(Vec<Vec<u8>>);
+
+impl Names {
+    fn of(&mut self, cache: &Cache, namespace: Namespace) -> Result<&[u8]> {
+        let index = usize::from(namespace.number());
+        if index >= self.0.len() {
+            self.0 = cache.namespaces()?.into_iter().map(|info| info.name).collect();
+        }
+        // A row whose name was damaged after its items were found has none.
+        self.0
+            .get(index)
+            .map(Vec::as_slice)
+            .ok_or_else(|| cache_shm::Error::Corrupt { reason: "an item is of a namespace that has no name" }.into())
+    }
+}

@@ -1,0 +1,64 @@
+//! `clear`, `evict-tag` and `destroy`, alone and beside others.
+
+use cache_shm::{Cache, WriteOptions};
+
+use super::place::Place;
+
+fn open(place: &Place) -> Cache {
+    Cache::builder(Some("r")).dir(place.path()).open().unwrap()
+}
+
+#[test]
+fn a_clear_removes_what_it_names_and_nothing_else() {
+    let place = Place::with_region();
+    let cache = open(&place);
+    let users = cache.namespace(b"users").unwrap();
+    let fill = || {
+        cache.set(b"k", b"v").unwrap();
+        users.set(b"k", b"v").unwrap();
+    };
+    let left = || (cache.contains(b"k").unwrap(), users.contains(b"k").unwrap());
+    fill();
+    place.run(&["clear", "r", "--namespace", "users", "--yes"]).done();
+    assert_eq!(left(), (true, false));
+    fill();
+    let run = place.run(&["clear", "r", "--yes", "--json"]).done().json();
+    assert_eq!((run["cleared"].as_str(), left()), (Some(""), (false, true)));
+    fill();
+    place.run(&["clear", "r", "--all", "--yes"]).done();
+    assert_eq!(left(), (false, false));
+    assert_eq!(place.run(&["clear", "r", "--namespace", "usres", "--yes"]).code, 1);
+    assert_eq!(place.run(&["evict-tag", "r", "t", "--namespace", "usres"]).code, 1);
+    assert_eq!(cache.namespaces().unwrap().len(), 2, "a misspelt name makes no namespace");
+    place.run(&["clear", "r", "--all", "--namespace", "users", "--json"]).failed("invalid_argument");
+}
+
+#[test]
+fn a_tag_takes_its_values_along() {
+    let place = Place::with_region();
+    let cache = open(&place);
+    for name in [b"one", b"two"] {
+        let options = WriteOptions { tags: &[name], ..cache.options() };
+        cache.set_with(name, b"v", &options).unwrap();
+    }
+    place.run(&["evict-tag", "r", "one"]).done();
+    assert_eq!((cache.contains(b"one").unwrap(), cache.contains(b"two").unwrap()), (false, true));
+    place.run(&["evict-tag", "r", "", "--json"]).failed("label_length");
+}
+
+#[test]
+fn what_takes_something_from_others_is_refused_without_yes() {
+    let place = Place::with_region();
+    let cache = open(&place);
+    cache.set(b"k", b"v").unwrap();
+    for command in [vec!["clear", "r"], vec!["clear", "r", "--all"], vec!["destroy", "r"], vec!["repair", "r"]] {
+        let message = place.run(&[command, vec!["--json"]].concat()).failed("invalid_argument");
+        assert!(message.contains(&std::process::id().to_string()) && message.contains("--yes"), "{message}");
+    }
+    assert!(cache.contains(b"k").unwrap());
+    drop(cache);
+    place.run(&["clear", "r"]).done();
+    let cache = open(&place);
+    place.run(&["destroy", "r", "--yes"]).done();
+    assert!(cache.set(b"k", b"v").is_err());
+}

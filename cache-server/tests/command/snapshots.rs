@@ -1,0 +1,99 @@
+//! `dump` and `restore` between regions, files and pipes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use cache_shm::Cache;
+
+use super::place::Place;
+
+fn open(place: &Place, name: &str) -> Cache {
+    Cache::builder(Some(name)).dir(place.path()).open().unwrap()
+}
+
+/// A region `r` with keys in two namespaces.
+fn filled(place: &Place) {
+    let cache = open(place, "r");
+    for number in 0..500u64 {
+        cache.set(format!("key {number}").as_bytes(), &number.to_le_bytes()).unwrap();
+    }
+    cache.namespace(b"users").unwrap().set_for(b"7", b"Ada", Duration::from_secs(600)).unwrap();
+}
+
+#[test]
+fn a_region_comes_back_from_its_file_in_another_size() {
+    let place = Place::with_region();
+    filled(&place);
+    let file = place.path().join("r.dump");
+    let file = file.to_str().unwrap();
+    let before = std::fs::read(place.path().join("r")).unwrap();
+    let dumped = place.run(&["dump", "r", file, "--json"]).done().json();
+    assert_eq!((&dumped["items"], &dumped["tagged"]), (&501.into(), &0.into()));
+    assert_eq!(dumped["bytes"], std::fs::metadata(file).unwrap().len());
+    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert!(std::fs::read(place.path().join("r")).unwrap() == before, "a dump leaves no trace");
+
+    place.run(&["restore", "new", file, "--json"]).failed("missing");
+    let restored = place.run(&["restore", "new", file, "--create", "--size", "4MiB", "--json"]).done().json();
+    assert_eq!((&restored["stored"], &restored["kept"]), (&501.into(), &0.into()), "{restored}");
+    let new = open(&place, "new");
+    assert_eq!(new.geometry().unwrap().region_bytes, 4 << 20);
+    assert_eq!(new.get(b"key 77").unwrap().unwrap(), 77u64.to_le_bytes());
+    drop(new);
+    let got = place.run(&["get", "new", "7", "--namespace", "users", "--json"]).done().json();
+    assert_eq!(got["value_base64"].as_str().or(got["value"].as_str()), Some("Ada"));
+    assert!((500_000..=600_000).contains(&got["ttl_ms"].as_u64().unwrap()), "{got}");
+    place.run(&["restore", "same", file, "--create"]).done();
+    assert_eq!(place.run(&["info", "same", "--json"]).done().json()["bytes"], 1 << 20);
+}
+
+#[test]
+fn a_snapshot_goes_through_pipes() {
+    let place = Place::with_region();
+    filled(&place);
+    let dumped = place.run(&["dump", "r", "-"]).done().out;
+    place.run(&["create", "s", "--size", "2MiB"]).done();
+    let run = place.run_with(&["restore", "s", "-", "--json"], &dumped).done().json();
+    assert_eq!(run["stored"], 501);
+    let message = place.run_with(&["restore", "t", "-", "--create", "--json"], &dumped).failed("invalid_argument");
+    assert!(message.contains("--size"), "{message}");
+}
+
+#[test]
+fn a_damaged_file_restores_nothing_unless_the_rest_is_asked_for() {
+    let place = Place::with_region();
+    filled(&place);
+    let mut bytes = place.run(&["dump", "r", "-"]).done().out;
+    place.run(&["create", "s", "--size", "2MiB"]).done();
+    let cut = place.file("cut", &bytes[..bytes.len() - 5]);
+    let message = place.run(&["restore", "s", cut.to_str().unwrap(), "--json"]).failed("truncated");
+    assert!(message.contains("cut off"), "{message}");
+    bytes[200] ^= 1;
+    let damaged = place.file("damaged", &bytes);
+    let damaged = damaged.to_str().unwrap();
+    let message = place.run(&["restore", "s", damaged, "--json"]).failed("corrupt");
+    assert!(message.contains("damaged at byte 64"), "{message}");
+    assert_eq!(place.run(&["keys", "s"]).code, 1);
+    let run = place.run(&["restore", "s", damaged, "--skip-damaged"]);
+    assert!(run.code == 0 && run.err.contains("damaged at byte 64"), "{run:?}");
+    let other = place.file("other", b"no snapshot");
+    place.run(&["restore", "s", other.to_str().unwrap(), "--json"]).failed("invalid_argument");
+}
+
+#[test]
+fn a_restore_beside_others_asks_and_keeps_what_is_newer() {
+    let place = Place::with_region();
+    filled(&place);
+    let file = place.path().join("r.dump");
+    let file = file.to_str().unwrap();
+    place.run(&["dump", "r", file]).done();
+    let cache = open(&place, "r");
+    cache.set(b"key 1", b"newer").unwrap();
+    let message = place.run(&["restore", "r", file, "--json"]).failed("invalid_argument");
+    assert!(message.contains(&std::process::id().to_string()) && message.contains("--yes"), "{message}");
+    let run = place.run(&["restore", "r", file, "--yes", "--json"]).done().json();
+    assert_eq!((&run["stored"], &run["kept"]), (&0.into(), &501.into()));
+    assert_eq!(cache.get(b"key 1").unwrap().unwrap(), b"newer");
+    place.run(&["restore", "r", file, "--yes", "--replace"]).done();
+    assert_eq!(cache.get(b"key 1").unwrap().unwrap(), 1u64.to_le_bytes());
+}
