@@ -114,7 +114,6 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    #[cfg(test)]
     pub fn low(&self) -> &'a AtomicU64 {
         self.low
     }

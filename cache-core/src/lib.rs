@@ -9,7 +9,7 @@
 //! `lane` and `segment` (where it lies), `mark` and `namespace` (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share`
 //! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
-//! by name), `carry` (what a copy of it all reads), `validate` (the check of it
+//! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `validate` (the check of it
 //! all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -47,6 +47,7 @@ mod locate;
 mod map;
 mod mark;
 mod namespace;
+mod observe;
 mod ops;
 mod pin;
 mod readable;
@@ -80,6 +81,7 @@ pub use limit::{Hit, Limit};
 pub use lock::Owner;
 pub use map::{Map, PinnedValue, View};
 pub use namespace::NamespaceInfo;
+pub use observe::{HeldLease, ParticipantInfo, SegmentInfo, SegmentUse};
 pub use region::Region;
 pub use repair::Repaired;
 pub use scan::Cursor;

@@ -256,7 +256,7 @@ impl<'a> Row<'a> {
 const TICKET_MS_SHIFT: u32 = 10;
 
 /// When a ticket was drawn, on the region's clock; later if more were drawn than there is time.
-fn ticket_ms(ticket: u64) -> u64 {
+pub(crate) fn ticket_ms(ticket: u64) -> u64 {
     ticket >> TICKET_MS_SHIFT
 }
 

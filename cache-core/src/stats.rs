@@ -10,7 +10,7 @@ macro_rules! counters {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Counter { $(#[doc = $doc] $variant,)* }
 
-        const NAMES: &[&str] = &[$(stringify!($field)),*];
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($field)),*];
 
         /// The counters and sizes of a region at one moment (each is exact when nobody
         /// is at work; together they are not one instant).

@@ -62,6 +62,8 @@ pub enum Command {
     Keys(Keys),
     /// Print a region's counters
     Stats(Stats),
+    /// List who is attached to a region and what they hold
+    Processes(Processes),
     /// Check a region for contradictions, changing nothing
     Verify(Verify),
     /// Heal a region: remove what contradicts itself, keep the rest

@@ -1,12 +1,14 @@
 //! The command `cache-shm`, as a library so that the Python wheel runs the same code.
 //!
 //! Reading order: `cli` has the words, `commands` does what they say, [`output`] and
-//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`snapshot`]
-//! writes what a region holds to a file and reads it back, [`serve`] is the server.
+//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`observe`] what can be
+//! seen of a region, [`snapshot`] writes what a region holds to a file and reads it back, and
+//! [`serve`] is the server.
 
 mod cli;
 mod commands;
 pub mod failure;
+pub mod observe;
 pub mod output;
 pub mod replay;
 pub mod serve;

@@ -214,10 +214,11 @@ mod words;
 pub use builder::Builder;
 pub use cache::{Cache, View};
 pub use cache_core::{
-    Buffer, COPY_BYTES_MAX, Carried, Cas, Change, Cursor, Destination, Error, FORMAT_VERSION, Geometry, Hit, Host,
-    KEY_BYTES_MAX, Key, Kind, Lease, Limit, Map, Meta, Mode, NAMESPACE_NAME_BYTES, NEVER, Name, Namespace,
-    NamespaceInfo, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report, Result, Stats, TAG_BYTES_MAX,
-    TAG_COUNT_MAX, Terms, Witness, WriteOptions, error, key_form, kind,
+    Buffer, COPY_BYTES_MAX, Carried, Cas, Change, Counter, Cursor, Destination, Error, FORMAT_VERSION, Geometry,
+    HeldLease, Hit, Host, KEY_BYTES_MAX, Key, Kind, Lease, Limit, Map, Meta, Mode, NAMESPACE_NAME_BYTES, NEVER, Name,
+    Namespace, NamespaceInfo, ParticipantInfo, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report,
+    Result, SegmentInfo, SegmentUse, Stats, TAG_BYTES_MAX, TAG_COUNT_MAX, Terms, Witness, WriteOptions, error,
+    key_form, kind,
 };
 pub use clock::Clock;
 pub use config::{

@@ -5,6 +5,7 @@ mod leases;
 mod model;
 mod namespaces;
 mod no_evict;
+mod observe;
 mod others;
 mod promises;
 mod reads;

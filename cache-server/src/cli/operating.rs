@@ -8,6 +8,23 @@ use clap::Args;
 
 use super::{Within, duration};
 
+/// List who is attached to a region and what they hold
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Those who are attached for writing: who only reads takes no slot and is not seen. Process ids
+are as each process sees itself, so those of containers are of their own numbering. Pins are
+views and large reads, and writes under way; locks are held for microseconds. The dead are
+shown until the next one that meets them cleans up.
+Exit code 1: nobody is attached.
+
+Examples:
+  cache-shm processes sessions
+  cache-shm processes sessions --json")]
+pub struct Processes {
+    /// Name of the region
+    pub name: String,
+}
+
 /// Check a region for contradictions, changing nothing
 #[derive(Debug, Args)]
 #[command(after_help = "\

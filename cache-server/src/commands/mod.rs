@@ -9,6 +9,7 @@ mod bar;
 mod clear;
 mod config;
 mod keys;
+mod processes;
 mod repair;
 mod replay;
 mod serve;
@@ -42,6 +43,7 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Serve(arguments) => serve::serve(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
         Command::Config(arguments) => config::config(place, arguments, output),
+        Command::Processes(arguments) => processes::processes(place, arguments, output),
         Command::Dump(arguments) => snapshots::dump(place, arguments, output),
         Command::Restore(arguments) => snapshots::restore(place, arguments, output),
         Command::Clear(arguments) => clear::clear(place, arguments, output),

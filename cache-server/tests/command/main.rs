@@ -3,6 +3,7 @@
 mod clear;
 mod config;
 mod place;
+mod processes;
 mod regions;
 mod repair;
 mod replay;
