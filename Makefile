@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench bench-full report hit-ratio chaos crash-sweep fuzz wheel wheels clean
+.PHONY: help demo test check docs bench bench-full report hit-ratio screenshots chaos crash-sweep fuzz wheel wheels clean
 
 # The interpreter that .venv is made from: python3 if it is new enough, else the newest found.
 export PYTHON ?=
@@ -44,6 +44,9 @@ report: ## docs/benchmarks.md and its plots, from what was measured last
 
 hit-ratio: ## docs/benchmarks/hit-ratio.md and its plot, of the streams in CACHE_SHM_TRACES=directory (about seven minutes)
 	@.ci/with-tools python benches/python/hit_ratio.py
+
+screenshots: wheel ## docs/images/top.svg, from a real terminal under load
+	@.ci/with-tools python docs/screenshots.py
 
 chaos: ## kills processes at random while they use regions; SECONDS=n for how long, SEED=n for the same plan again
 	@.ci/with-tools cargo test --locked --release --package cache-shm --test chaos -- \

@@ -6,6 +6,7 @@ mod operating;
 mod serving;
 
 use std::ffi::OsString;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub enum Command {
     Keys(Keys),
     /// Print a region's counters
     Stats(Stats),
+    /// Watch a region: rates, memory, segments, namespaces, processes
+    Top(Top),
     /// List who is attached to a region and what they hold
     Processes(Processes),
     /// Check a region for contradictions, changing nothing
@@ -72,6 +75,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Replay a stream of requests through a region and print the hit ratio
     Replay(Replay),
+    /// Measure what operations cost on this machine
+    Bench(Bench),
     /// Print which options hold for a region, and who said so
     Config(Config),
     /// Write what a region holds to a file
@@ -84,6 +89,10 @@ pub enum Command {
     EvictTag(EvictTag),
     /// Destroy a region and everything in it
     Destroy(Destroy),
+    /// Print what completes the command's words in a shell
+    Completions(Completions),
+    /// Print the manual's pages
+    Man(Man),
 }
 
 /// Create a region
@@ -355,6 +364,64 @@ Examples:
 pub struct Config {
     /// Name of the region
     pub name: Option<String>,
+}
+
+/// Measure what operations cost on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A private region, which no other process can reach and which is gone at the end; regions that
+exist are not touched. Every row has a region of its own and keys in random order. Busy machines
+give other numbers than idle ones: run it twice.
+
+Examples:
+  cache-shm bench
+  cache-shm bench --seconds 60s --region-size 1GiB --keys 1000000 --json")]
+pub struct Bench {
+    /// Time for all rows together, their preparation not counted
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    pub seconds: Duration,
+    /// Size of the region
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    pub region_size: String,
+    /// Keys, or as many as fill half of the region if those are fewer
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub keys: u64,
+    /// Most threads at once [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroU8>,
+    /// Draw no progress bar (it is only drawn on a terminal anyway)
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// Print what completes the command's words in a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cache-shm completions bash > ~/.local/share/bash-completion/completions/cache-shm
+  cache-shm completions zsh > ~/.zfunc/_cache-shm
+  cache-shm completions fish > ~/.config/fish/completions/cache-shm.fish")]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Print the manual's pages
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 1: there is no such command.
+
+Examples:
+  cache-shm man | man -l -
+  cache-shm man restore | man -l -
+  cache-shm man --output ~/.local/share/man/man1")]
+pub struct Man {
+    /// The command whose page is wanted
+    pub subcommand: Option<String>,
+    /// Write all pages to this directory
+    #[arg(short, long, value_name = "DIR", conflicts_with = "subcommand")]
+    pub output: Option<PathBuf>,
 }
 
 /// A time to live that was given; none is for ever.

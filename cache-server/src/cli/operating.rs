@@ -8,6 +8,31 @@ use clap::Args;
 
 use super::{Within, duration};
 
+/// Watch a region: rates, memory, segments, namespaces, processes
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rates are what happened in the last interval; hits, all is since the counters began. The latency
+is that of some hundred reads that top makes itself, of keys that are there: with the misses of
+its own caches, and the 20 to 50 ns that asking a clock takes. They count as no use.
+Counters of namespaces reach the region 64 at a time.
+Keys: q quits, p pauses, left and right change the pane, up and down what namespaces are sorted
+by. Colours are left out where NO_COLOR is set.
+
+Examples:
+  cache-shm top sessions
+  cache-shm top sessions --interval 5s
+  cache-shm top sessions --once --json")]
+pub struct Top {
+    /// Name of the region
+    pub name: String,
+    /// Print one picture and end
+    #[arg(long)]
+    pub once: bool,
+    /// Time between two pictures, at least 100ms
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub interval: Duration,
+}
+
 /// List who is attached to a region and what they hold
 #[derive(Debug, Args)]
 #[command(after_help = "\

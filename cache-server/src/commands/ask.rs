@@ -30,7 +30,7 @@ pub(super) fn may(place: Place, name: &str, yes: bool, loss: &str) -> Result<()>
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Failure::usage(format!("{attached}; stop them, or give --yes: {loss}")));
     }
-    complain_raw(&format!("{name}: {attached}: {loss}. Go on? [y/N] "));
+    complain_raw(&format!("{name}: {attached}: {loss}.\nGo on? [y/N] "));
     let mut answer = String::new();
     // What cannot be read is no yes.
     let _ = std::io::stdin().lock().read_line(&mut answer);

@@ -6,6 +6,7 @@
 
 mod ask;
 mod bar;
+mod bench;
 mod clear;
 mod config;
 mod keys;
@@ -13,7 +14,9 @@ mod processes;
 mod repair;
 mod replay;
 mod serve;
+mod shell;
 mod snapshots;
+mod top;
 mod values;
 
 use std::path::Path;
@@ -43,7 +46,11 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Serve(arguments) => serve::serve(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
         Command::Config(arguments) => config::config(place, arguments, output),
+        Command::Top(arguments) => top::top(place, arguments, output),
         Command::Processes(arguments) => processes::processes(place, arguments, output),
+        Command::Bench(arguments) => bench::bench(arguments, output),
+        Command::Completions(arguments) => shell::completions(arguments, output),
+        Command::Man(arguments) => shell::man(arguments, output),
         Command::Dump(arguments) => snapshots::dump(place, arguments, output),
         Command::Restore(arguments) => snapshots::restore(place, arguments, output),
         Command::Clear(arguments) => clear::clear(place, arguments, output),

@@ -6,8 +6,9 @@
 //! size: versions are new, what expired meanwhile is left out, and what was in use counts as
 //! used, so that it stays where not all of it has room.
 //!
-//! The file appears under its name complete, or not at all: it is written beside its name with
-//! mode 0600, synced, and renamed, which follows no symbolic link. It is versioned and every
+//! The file appears under its name complete, or not at all: it is written with mode 0600
+//! and without a name, synced, and then put in the place of the old one, which follows no
+//! symbolic link. It is versioned and every
 //! part of it has a checksum; its end says how much there was, so a file that was cut off
 //! is known as such. Nothing of a damaged file is stored unless the undamaged rest is asked for.
 //!

@@ -43,7 +43,8 @@ pub struct Restored {
     pub problems: Vec<Problem>,
 }
 
-/// Stores the values of the snapshot `path` in `cache`'s region, each by an operation of its own:
+/// Stores the values of the snapshot `path` in the region of `cache`, a handle in the default
+/// namespace, each by an operation of its own:
 /// others may work meanwhile. The whole file is checked first.
 ///
 /// # Errors

@@ -1,12 +1,15 @@
 //! From a region to a snapshot.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache_shm::{Cache, Cursor, FORMAT_VERSION, Key, Namespace};
+use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 
 use super::Progress;
 use super::format::{CHUNK_BYTES, Content, Head, Header, Record, end_payload, to_unix_ms};
@@ -45,15 +48,49 @@ pub fn write(cache: &Cache, path: &Path, progress: &mut dyn FnMut(Progress)) -> 
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Made with O_EXCL and mode 0600; gone again if we fail.
-    let file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(directory).map_err(|error| failed(&error))?;
-    let summary = write_to(cache, &mut BufWriter::with_capacity(1 << 20, file.as_file()), progress)
-        .map_err(|failure| failure.at(path))?;
-    file.as_file().sync_all().map_err(|error| failed(&error))?;
-    file.persist(path).map_err(|error| failed(&error.error))?;
+    let mut write = |file: &File| -> Result<Summary> {
+        let mut stream = BufWriter::with_capacity(1 << 20, file);
+        let summary = write_to(cache, &mut stream, progress).map_err(|failure| failure.at(path))?;
+        file.sync_all().map_err(|error| failed(&error))?;
+        Ok(summary)
+    };
+    let summary = match unnamed(directory) {
+        Ok(file) => {
+            let summary = write(&file)?;
+            publish(&file, directory, path).map_err(|error| failed(&error))?;
+            summary
+        }
+        // Not every file system has files without a name. Mode 0600 as well; gone if we fail.
+        Err(_) => {
+            let file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(directory);
+            let file = file.map_err(|error| failed(&error))?;
+            let summary = write(file.as_file())?;
+            file.persist(path).map_err(|error| failed(&error.error))?;
+            summary
+        }
+    };
     // The name as well as the bytes.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))?;
     Ok(summary)
+}
+
+/// A file of which nothing is left if this process is killed.
+fn unnamed(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE.bits().cast_signed();
+    OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(flags).open(directory)
+}
+
+/// Gives a finished file its name, in place of what had it.
+fn publish(file: &File, directory: &Path, path: &Path) -> io::Result<()> {
+    // A link replaces nothing, so it needs a name that is free before the one that is wanted.
+    let unique = directory.join(format!(".snapshot-{:016x}", random()));
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, itself, CWD, &unique, AtFlags::SYMLINK_FOLLOW)?;
+    std::fs::rename(&unique, path).inspect_err(|_| drop(std::fs::remove_file(&unique)))
+}
+
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// As [`write`], to a stream, which is flushed at the end.
@@ -64,7 +101,7 @@ pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Pro
     let map = cache.map()?;
     let stats = map.stats();
     let header = Header {
-        id: RandomState::new().build_hasher().finish(),
+        id: random(),
         created_unix_ms: unix_ms(),
         region_bytes: stats.region_bytes,
         items: stats.items,

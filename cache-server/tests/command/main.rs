@@ -7,4 +7,5 @@ mod processes;
 mod regions;
 mod repair;
 mod replay;
+mod shell;
 mod snapshots;

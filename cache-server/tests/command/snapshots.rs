@@ -1,7 +1,7 @@
 //! `dump` and `restore` between regions, files and pipes.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_shm::Cache;
 
@@ -96,4 +96,35 @@ fn a_restore_beside_others_asks_and_keeps_what_is_newer() {
     assert_eq!(cache.get(b"key 1").unwrap().unwrap(), b"newer");
     place.run(&["restore", "r", file, "--yes", "--replace"]).done();
     assert_eq!(cache.get(b"key 1").unwrap().unwrap(), 1u64.to_le_bytes());
+}
+
+#[test]
+fn a_dump_that_is_killed_leaves_the_old_file_and_nothing_else() {
+    let place = Place::new();
+    place.run(&["create", "r", "--size", "32MiB"]).done();
+    let cache = open(&place, "r");
+    for number in 0..20_000u64 {
+        cache.set(&number.to_le_bytes(), &[1; 1000]).unwrap();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.dump");
+    let file = path.to_str().unwrap();
+    place.run(&["dump", "r", file]).done();
+    let begun = Instant::now();
+    place.run(&["dump", "r", file]).done();
+    let whole = begun.elapsed();
+    for step in 0..20u32 {
+        let mut dump = place.command(&["dump", "r", file]).spawn().unwrap();
+        // Killed somewhere in it, each time later.
+        let begun = Instant::now();
+        while begun.elapsed() < whole * step / 20 {
+            std::thread::yield_now();
+        }
+        dump.kill().unwrap();
+        dump.wait().unwrap();
+        let names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["r.dump"], "after a kill at {step} of 20");
+        cache_server::snapshot::check(&path).unwrap();
+    }
 }
