@@ -1,6 +1,6 @@
 //! Snapshots: the contents of a region in a file, and back.
 //!
-//! [`write`] walks over the index while others work. Each value is one completed set that was
+//! [`write()`] walks over the index while others work. Each value is one completed set that was
 //! there at some moment of the walk, and a key that is there all the time is in the file; the
 //! file as a whole is not one instant. [`restore`] stores the values in any region, of whatever
 //! size: versions are new, what expired meanwhile is left out, and what was in use counts as

@@ -93,10 +93,10 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// As [`write`], to a stream, which is flushed at the end.
+/// As [`write()`], to a stream, which is flushed at the end.
 ///
 /// # Errors
-/// As [`write`]; what was written by then is no whole snapshot, and known as such.
+/// As [`write()`]; what was written by then is no whole snapshot, and known as such.
 pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
     let map = cache.map()?;
     let stats = map.stats();
