@@ -47,7 +47,11 @@ pub(super) fn dump(place: Place, arguments: &Dump, output: &mut Output) -> Resul
         }))?;
     } else {
         let path = arguments.file.display();
-        output.line(&format!("{path}: {} values, {}", grouped(items), sized(bytes)))?;
+        let tags = match tagged {
+            0 => String::new(),
+            _ => format!("; {} with tags, which a restore leaves out", grouped(tagged)),
+        };
+        output.line(&format!("{path}: {} values, {}{tags}", grouped(items), sized(bytes)))?;
     }
     Ok(true)
 }
@@ -110,8 +114,9 @@ fn target(place: Place, arguments: &Restore) -> Result<Cache> {
     if arguments.create && is_missing() {
         let bytes = match &arguments.size {
             Some(size) => cache_shm::parse_size(size)?,
-            None if is_stream(&arguments.file) => {
-                return Err(Failure::usage("--create from standard input needs --size"));
+            // What is read here would be missing afterwards.
+            None if is_stream(&arguments.file) || arguments.file.metadata().is_ok_and(|found| !found.is_file()) => {
+                return Err(Failure::usage("--create needs --size, unless the snapshot is in a file"));
             }
             None => snapshot::header(&arguments.file)?.region_bytes,
         };

@@ -45,13 +45,14 @@ pub struct Restored {
 
 /// Stores the values of the snapshot `path` in the region of `cache`, a handle in the default
 /// namespace, each by an operation of its own:
-/// others may work meanwhile. The whole file is checked first.
+/// others may work meanwhile. The whole file is checked first, if it is one that can be read
+/// twice.
 ///
 /// # Errors
 /// Of the file: unreadable, no snapshot, damaged, cut off; then nothing was stored. Of the region:
 /// `Full` and `NoSpace`, `NamespacesFull`, `Busy`, `ReadOnly`, `Gone`; then some was.
 pub fn restore(cache: &Cache, path: &Path, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Restored> {
-    if !options.skip_damaged {
+    if !options.skip_damaged && path.is_file() {
         check(path)?;
     }
     restore_from(cache, &mut open(path)?, path, options, progress)

@@ -55,6 +55,9 @@ fn a_snapshot_goes_through_pipes() {
     place.run(&["create", "s", "--size", "2MiB"]).done();
     let run = place.run_with(&["restore", "s", "-", "--json"], &dumped).done().json();
     assert_eq!(run["stored"], 501);
+    place.run(&["create", "u", "--size", "2MiB"]).done();
+    let run = place.run_with(&["restore", "u", "/dev/stdin", "--json"], &dumped).done().json();
+    assert_eq!(run["stored"], 501, "a pipe with a name is read once");
     let message = place.run_with(&["restore", "t", "-", "--create", "--json"], &dumped).failed("invalid_argument");
     assert!(message.contains("--size"), "{message}");
 }
