@@ -235,7 +235,10 @@ pub enum Error {
         count: u32,
     },
     /// A lease is given back or extended by who does not hold it.
-    NotHolder,
+    NotHolder {
+        /// Why it is not held.
+        reason: &'static str,
+    },
     /// A value is not signed, or its signature is not that of its key and bytes.
     BadSignature {
         /// What is wrong with it.
@@ -390,7 +393,11 @@ impl fmt::Display for Error {
             Error::ReadOnly => write!(f, "this attachment is read-only; open the region without read_only to write"),
             Error::Closed => write!(f, "the cache handle is closed; open it again"),
             Error::Gone { path } => {
-                write!(f, "the region {} was destroyed or replaced; open it again to use the new one", path.display())
+                write!(
+                    f,
+                    "the region {} was destroyed or replaced; the next call uses the one that is there then, or makes it, unless the handle was opened not to",
+                    path.display()
+                )
             }
             Error::NotRegion { path, reason } => {
                 write!(f, "{} is not a cache region ({reason}); choose another name or remove the file", path.display())
@@ -488,10 +495,7 @@ impl fmt::Display for Error {
                 f,
                 "there is no row left for this name among the region's {count} lease rows; release locks and permits, use fewer names, or create a larger region"
             ),
-            Error::NotHolder => write!(
-                f,
-                "not held by this caller: it was never acquired, was acquired by another thread, task or process, or its ttl has passed"
-            ),
+            Error::NotHolder { reason } => write!(f, "not held by this caller: {reason}"),
             Error::BadSignature { reason } => {
                 write!(f, "the stored value is not to be trusted: {reason}; find out who wrote it, and delete the key")
             }

@@ -43,7 +43,8 @@ pub(crate) struct Request {
     pub purpose: Purpose,
 }
 
-/// Turns that one reservation takes at most: in each but the last others were faster.
+/// Turns that one reservation takes at most. In each, others were faster: a damaged word ends in a
+/// fresh segment or in an error of its own, so what nobody else changes comes to rest.
 const TURNS_MAX: u32 = 10_000;
 
 enum Room {
@@ -163,7 +164,7 @@ impl<H: Host> Map<H> {
                 }
             }
         }
-        Err(Error::Corrupt { reason: "the lanes do not come to rest" })
+        Err(deadline.busy(&self.host))
     }
 
     /// Lanes in which an item looks for room before a segment is opened for it: where there is

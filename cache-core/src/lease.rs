@@ -30,19 +30,25 @@ use crate::map::Map;
 use crate::stats::Counter;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::types::{Key, NEVER};
-use crate::validate::Report;
 
 /// Rows in which a name can be, from the one that its hash names.
 const PROBE_MAX: u32 = if cfg!(loom) { 2 } else { 64 };
 /// Longest sleep between two questions about the holder's life, in nanoseconds.
 const SLEEP_NS_MAX: u64 = 5_000_000;
 /// Longest wait for those who are changing the same row, in nanoseconds. A model has no time.
-const STEP_NS_MAX: u64 = if cfg!(loom) { u64::MAX } else { 50_000_000 };
+pub(crate) const STEP_NS_MAX: u64 = if cfg!(loom) { u64::MAX } else { 50_000_000 };
 /// Names that may take the row away before a step is Busy.
 const RACES_MAX: u32 = 10_000;
 /// The bell's lowest bit: somebody sleeps. The others count how often it rang.
 const WAITED_FOR: u32 = 1;
 const DEPTH_ONE: u64 = 1 << 32;
+/// Why a lease is not held.
+const LATE: Error = Error::NotHolder { reason: "its ttl has passed" };
+const ANOTHERS: Error =
+    Error::NotHolder { reason: "its ttl has passed, or it was given back already, and others may have it" };
+const OTHER_PROCESS: Error =
+    Error::NotHolder { reason: "another process acquired it; a forked child holds nothing of its parent's" };
+const OTHER_THREAD: Error = Error::NotHolder { reason: "another thread or task of this process acquired it" };
 /// Owner word of a rate limit.
 pub(crate) const LIMIT: u64 = DEPTH_ONE;
 
@@ -63,7 +69,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     pub(crate) low: u64,
-    high: u64,
+    pub(crate) high: u64,
 }
 
 impl Name {
@@ -96,21 +102,25 @@ pub struct Lease {
     pub holder: Option<u64>,
     /// When it ends by itself, on the region's clock; [`NEVER`] if it does not.
     pub until_ms: u64,
+    /// Of a permit: how many its holder said that the semaphore has; of a lock 1.
+    pub permit_count: u32,
 }
 
 /// A row of the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
-    lock: &'a AtomicU32,
+    pub lock: &'a AtomicU32,
     place: &'a AtomicU32,
     pub bell: &'a AtomicU32,
-    low: &'a AtomicU64,
-    high: &'a AtomicU64,
+    pub low: &'a AtomicU64,
+    pub high: &'a AtomicU64,
     pub owner: &'a AtomicU64,
     /// Of a rate limit: the theoretical arrival time.
     pub holder: &'a AtomicU64,
     token: &'a AtomicU64,
     pub until_ms: &'a AtomicU64,
+    /// Permits of the semaphore as its holder said, or the digest of a rate.
+    pub agreed: &'a AtomicU32,
 }
 
 impl<'a> Row<'a> {
@@ -118,29 +128,35 @@ impl<'a> Row<'a> {
         self.low
     }
 
-    fn is_named(&self, name: Name) -> bool {
+    pub fn is_named(&self, name: Name) -> bool {
         // Relaxed: the row's lock orders it, or it is looked at again under that lock.
         self.low.load(Ordering::Relaxed) == name.low && self.high.load(Ordering::Relaxed) == name.high
     }
 
     /// Gives the row, which nobody holds, to another name.
-    fn rename(&self, name: Name) {
+    pub fn rename(&self, name: Name) {
         // Relaxed, all: R5, the row is locked, whose release publishes them. In this order: a
         // death between two leaves a row that nobody holds, under no name or a half one.
         self.low.store(0, Ordering::Relaxed);
         for word in [self.owner, self.until_ms, self.holder, self.token] {
             word.store(0, Ordering::Relaxed);
         }
+        self.agreed.store(0, Ordering::Relaxed);
         self.high.store(name.high, Ordering::Relaxed);
         self.low.store(name.low, Ordering::Relaxed);
     }
 
-    /// True if this very lease is held, late or not. The row is locked.
-    fn is_held_by(&self, me: Owner, holder: u64, token: u64) -> bool {
-        // Relaxed: R5, the row is locked.
-        self.owner.load(Ordering::Relaxed) as u32 == me.word()
-            && self.holder.load(Ordering::Relaxed) == holder
-            && self.token.load(Ordering::Relaxed) == token
+    /// An error unless this very lease is held, late or not. The row is locked.
+    fn check_holder(&self, me: Owner, holder: u64, token: u64) -> Result<()> {
+        // Relaxed, all: R5, the row is locked.
+        let owner = self.owner.load(Ordering::Relaxed) as u32;
+        if owner == 0 || self.token.load(Ordering::Relaxed) != token {
+            return Err(ANOTHERS);
+        }
+        if owner != me.word() {
+            return Err(OTHER_PROCESS);
+        }
+        if self.holder.load(Ordering::Relaxed) == holder { Ok(()) } else { Err(OTHER_THREAD) }
     }
 
     fn is_late(&self, now_ms: u64) -> bool {
@@ -211,12 +227,12 @@ impl<H: Host> Map<H> {
         let offset = self.geometry.leases_offset + at::BYTES * u64::from(index);
         let [low, high, owner, holder, token, until_ms] = self.region.words::<{ at::WORD_COUNT }>(offset + at::NAME);
         let word32 = |word: u64| self.region.word32(offset + word);
-        let (lock, place, bell) = (word32(at::LOCK), word32(at::PLACE), word32(at::BELL));
-        Row { lock, place, bell, low, high, owner, holder, token, until_ms }
+        let (lock, place, bell, agreed) = (word32(at::LOCK), word32(at::PLACE), word32(at::BELL), word32(at::AGREED));
+        Row { lock, place, bell, low, high, owner, holder, token, until_ms, agreed }
     }
 
     /// The rows in which `name` can be.
-    fn lease_window(&self, name: Name) -> impl Iterator<Item = Row<'_>> {
+    pub(crate) fn lease_window(&self, name: Name) -> impl Iterator<Item = Row<'_>> {
         let count = self.geometry.lease_count;
         let home = name.low.checked_rem(u64::from(count)).unwrap_or(0) as u32;
         (0..PROBE_MAX.min(count)).map(move |step| self.lease_row((home + step) % count))
@@ -258,7 +274,7 @@ impl<H: Host> Map<H> {
         Err(deadline.busy(&self.host))
     }
 
-    fn lock_lease<'a>(&'a self, word: &'a AtomicU32, me: Owner, deadline: &Deadline) -> Result<Held<'a, H>> {
+    pub(crate) fn lock_lease<'a>(&'a self, word: &'a AtomicU32, me: Owner, deadline: &Deadline) -> Result<Held<'a, H>> {
         if lock::acquire_until(word, me, &self.host, deadline)? {
             self.count(Counter::TakeOvers, 1);
         }
@@ -330,10 +346,11 @@ impl<H: Host> Map<H> {
     }
 
     /// One look at the lease `name`: takes it if it is free, late, or held by one of `dead`.
-    /// Announces a sleeper if it is held and `waits`.
+    /// Announces a sleeper if it is held and `waits`. It is one of `permit_count`.
     pub(crate) fn try_lease(
         &self,
         name: Name,
+        permit_count: u32,
         me: Owner,
         terms: &Terms,
         dead: &[Owner],
@@ -369,6 +386,7 @@ impl<H: Host> Map<H> {
             row.holder.store(terms.holder, Ordering::Relaxed);
             row.until_ms.store(until_ms, Ordering::Relaxed);
             row.token.store(token, Ordering::Relaxed);
+            row.agreed.store(permit_count, Ordering::Relaxed);
             row.owner.store(DEPTH_ONE | u64::from(me.word()), Ordering::Relaxed);
             Tried::Taken(token)
         })?;
@@ -397,7 +415,7 @@ impl<H: Host> Map<H> {
             let (mut owners, mut first, mut ends_ms) = (Vec::new(), None, NEVER);
             for (index, name) in names.iter().enumerate() {
                 let waits = !deadline.is_one_try() && index == 0;
-                match self.try_lease(*name, me, terms, &dead, waits)? {
+                match self.try_lease(*name, names.len() as u32, me, terms, &dead, waits)? {
                     Tried::Taken(token) => {
                         if slept {
                             // Others may sleep as well: the next release wakes one of them.
@@ -439,9 +457,7 @@ impl<H: Host> Map<H> {
         let me = self.owner.ok_or(Error::ReadOnly)?;
         let now_ms = self.host.now_ms();
         let released = self.on_lease(name, me, false, |row| {
-            if !row.is_held_by(me, holder, token) {
-                return Err(Error::NotHolder);
-            }
+            row.check_holder(me, holder, token)?;
             // Relaxed, here and below: R5, the row is locked; the release of that lock
             // publishes to the next holder what was done under the lease. [loom: lease]
             let word = row.owner.load(Ordering::Relaxed);
@@ -453,11 +469,11 @@ impl<H: Host> Map<H> {
             row.owner.store(0, Ordering::Relaxed);
             Ok((is_late, row.ring().then_some(row.bell)))
         })?;
-        let (is_late, bell) = released.unwrap_or(Err(Error::NotHolder))?;
+        let (is_late, bell) = released.unwrap_or(Err(ANOTHERS))?;
         if let Some(bell) = bell {
             self.host.futex_wake(bell, 1);
         }
-        if is_late { Err(Error::NotHolder) } else { Ok(()) }
+        if is_late { Err(LATE) } else { Ok(()) }
     }
 
     /// Lets the lease that `holder` got with `token` end in `ttl_ms` milliseconds from now,
@@ -469,14 +485,15 @@ impl<H: Host> Map<H> {
         let me = self.owner.ok_or(Error::ReadOnly)?;
         let now_ms = self.host.now_ms();
         let extended = self.on_lease(name, me, false, |row| {
-            let is_held = row.is_held_by(me, holder, token) && !row.is_late(now_ms);
-            if is_held {
-                // Relaxed: R5, the row is locked.
-                row.until_ms.store(now_ms.saturating_add(ttl_ms), Ordering::Relaxed);
+            row.check_holder(me, holder, token)?;
+            if row.is_late(now_ms) {
+                return Err(LATE);
             }
-            is_held
+            // Relaxed: R5, the row is locked.
+            row.until_ms.store(now_ms.saturating_add(ttl_ms), Ordering::Relaxed);
+            Ok(())
         })?;
-        if extended == Some(true) { Ok(()) } else { Err(Error::NotHolder) }
+        extended.unwrap_or(Err(ANOTHERS))
     }
 
     /// Announces somebody who sleeps until `name` is given back: the word that changes then, on
@@ -502,13 +519,14 @@ impl<H: Host> Map<H> {
             let token = row.token.load(Ordering::Relaxed);
             let word = row.owner.load(Ordering::Relaxed);
             let (holder, until_ms) = (row.holder.load(Ordering::Relaxed), row.until_ms.load(Ordering::Relaxed));
+            let permit_count = row.agreed.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
             if row.owner.load(Ordering::Relaxed) == word && row.token.load(Ordering::Relaxed) == token {
-                found = Some((word, holder, until_ms, token));
+                found = Some((word, holder, until_ms, token, permit_count));
                 break;
             }
         }
-        let (word, holder, until_ms, token) = found?;
+        let (word, holder, until_ms, token, permit_count) = found?;
         let owner = Owner::from_word(word as u32)?;
         if !row.is_named(name) || until_ms <= self.host.now_ms() {
             return None;
@@ -518,7 +536,7 @@ impl<H: Host> Map<H> {
             Some(me) => self.is_over(owner, me),
             None => self.host.is_dead(owner),
         };
-        (!is_dead).then_some(Lease { token, holder: is_mine.then_some(holder), until_ms })
+        (!is_dead).then_some(Lease { token, holder: is_mine.then_some(holder), until_ms, permit_count })
     }
 
     /// Frees what `is_dead` names. The caller holds that slot's liveness lock, so nobody
@@ -542,50 +560,5 @@ impl<H: Host> Map<H> {
                 self.host.futex_wake(row.bell, 1);
             }
         }
-    }
-
-    /// Owners that cannot be, and names that are there twice.
-    pub(crate) fn validate_leases(&self, report: &mut Report) {
-        for index in 0..self.geometry.lease_count {
-            if let Some(what) = self.lease_problem(index) {
-                report.problem(|| format!("lease row {index}: {what}"));
-            }
-        }
-    }
-
-    fn lease_problem(&self, index: u32) -> Option<&'static str> {
-        let row = self.lease_row(index);
-        // Relaxed: a look; a repair looks again under the row's lock.
-        let (low, high) = (row.low.load(Ordering::Relaxed), row.high.load(Ordering::Relaxed));
-        let word = row.owner.load(Ordering::Relaxed);
-        if low == 0 {
-            return None;
-        }
-        match Owner::from_word(word as u32) {
-            Some(owner) if owner.index() >= self.geometry.participant_count => Some("its holder is no participant"),
-            None if word != 0 && word != LIMIT => Some("its owner word means nothing"),
-            _ => {
-                let name = Name { low, high };
-                let is_second = self.lease_window(name).find(|other| other.is_named(name));
-                is_second.filter(|first| !std::ptr::eq(first.low, row.low)).map(|_| "its name is there twice")
-            }
-        }
-    }
-
-    /// Empties the rows that [`Map::validate_leases`] complains about. Returns how many.
-    pub(crate) fn mend_leases(&self, me: Owner) -> u64 {
-        let mut mended = 0;
-        for index in 0..self.geometry.lease_count {
-            if self.lease_problem(index).is_none() {
-                continue;
-            }
-            let row = self.lease_row(index);
-            let Ok(_held) = self.lock_lease(row.lock, me, &Deadline::new(STEP_NS_MAX)) else { continue };
-            if self.lease_problem(index).is_some() {
-                row.rename(Name { low: 0, high: 0 });
-                mended += 1;
-            }
-        }
-        mended
     }
 }

@@ -39,6 +39,8 @@ pub struct Hit {
     pub remaining: u64,
     /// Nanoseconds until a hit of this cost is allowed, if nobody else comes; 0 if it was.
     pub retry_after_ns: u64,
+    /// The hits before it were counted by another limit.
+    pub is_other: bool,
 }
 
 impl Limit {
@@ -58,7 +60,13 @@ impl Limit {
         let is_allowed = late_ns == 0;
         let ahead_ns = if is_allowed { next_ns } else { arrival_ns } - now_ns;
         let remaining = burst_ns.saturating_sub(ahead_ns) / interval_ns;
-        (is_allowed.then_some(next_ns), Hit { is_allowed, remaining, retry_after_ns: late_ns })
+        (is_allowed.then_some(next_ns), Hit { is_allowed, remaining, retry_after_ns: late_ns, is_other: false })
+    }
+
+    /// By which callers see that they name the same limit; not 0.
+    fn digest(self) -> u32 {
+        let mixed = self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.per_ns.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        (mixed >> 32) as u32 | 1
     }
 }
 
@@ -87,12 +95,15 @@ impl<H: Host> Map<H> {
             // Relaxed, all: R5, the row is locked, whose release publishes them.
             let is_limit = row.owner.load(Ordering::Relaxed) == LIMIT;
             let arrival_ns = if is_limit { row.holder.load(Ordering::Relaxed) } else { 0 };
-            let (next_ns, hit) = limit.judge(arrival_ns, now_ns, cost);
-            if let Some(next_ns) = next_ns {
+            let (next_ns, mut hit) = limit.judge(arrival_ns, now_ns, cost);
+            // What nobody remembers any more was counted by nobody.
+            hit.is_other = arrival_ns > now_ns && ![0, limit.digest()].contains(&row.agreed.load(Ordering::Relaxed));
+            if let Some(next_ns) = next_ns.filter(|_| cost > 0) {
                 // Until then the row means something, and no other name gets it. First, and the
                 // owner last: a death in between forgets or keeps this hit, and no other.
                 row.until_ms.store(next_ns.div_ceil(NS_PER_MS), Ordering::Relaxed);
                 row.holder.store(next_ns, Ordering::Relaxed);
+                row.agreed.store(limit.digest(), Ordering::Relaxed);
                 row.owner.store(LIMIT, Ordering::Relaxed);
             }
             hit
@@ -103,7 +114,8 @@ impl<H: Host> Map<H> {
     /// Takes one of the `count` permits of the semaphore `name`, as [`Map::acquire_lease`]
     /// takes a lease. Returns its number and its token.
     ///
-    /// Callers that name different counts share the permits that both have.
+    /// Callers that name different counts share the permits that both have;
+    /// [`Map::other_permit_count`] tells of it.
     ///
     /// # Errors
     /// As [`Map::acquire_lease`]; `InvalidArgument` unless `count` is 1 to 1,024.
@@ -128,6 +140,17 @@ impl<H: Host> Map<H> {
             self.host.futex_wake(bell, 1);
         }
         released
+    }
+
+    /// How many permits the semaphore has in the eyes of a holder who does not say `count`; `None`
+    /// if all agree who hold one of the first `count` permits, or the next.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, as above.
+    pub fn other_permit_count(&self, name: Name, count: u32) -> Result<Option<u32>> {
+        permits(name, count)?;
+        let said = (0..=count).filter_map(|index| self.lease(name.permit(index))).map(|lease| lease.permit_count);
+        Ok(said.into_iter().find(|said| *said != count))
     }
 
     /// How many of the `count` permits are free now.

@@ -302,7 +302,7 @@ impl Process {
     /// One look at the lease `name`, which takes it from `dead` as well: its token, or its owner.
     pub fn try_lease(&self, name: Name, dead: &[Owner]) -> core::result::Result<u64, Owner> {
         let terms = Terms { holder: 1, ttl_ms: NEVER, reentrant: false, timeout_ns: 0 };
-        match self.map.try_lease(name, self.owner, &terms, dead, false).expect("a row and time") {
+        match self.map.try_lease(name, 1, self.owner, &terms, dead, false).expect("a row and time") {
             Tried::Taken(token) => Ok(token),
             Tried::Held { owner, .. } => Err(owner),
         }

@@ -80,7 +80,7 @@ impl NamespaceInfo {
 }
 
 impl<H: Host> Map<H> {
-    fn namespace_word(&self, number: u32, offset: u64) -> &AtomicU64 {
+    pub(crate) fn namespace_word(&self, number: u32, offset: u64) -> &AtomicU64 {
         debug_assert!(number < self.geometry.namespace_count);
         self.region.word(self.geometry.namespaces_offset + at::BYTES * u64::from(number) + offset)
     }
@@ -99,7 +99,7 @@ impl<H: Host> Map<H> {
     }
 
     /// The name in a row, if it has one.
-    fn namespace_name(&self, number: u32) -> Option<Vec<u8>> {
+    pub(crate) fn namespace_name(&self, number: u32) -> Option<Vec<u8>> {
         // Acquire: pairs with the Release that gave the row to its name.
         let bytes = self.namespace_word(number, at::NAME_BYTES).load(Ordering::Acquire) as usize;
         if !(1..=NAMESPACE_NAME_BYTES).contains(&bytes) {

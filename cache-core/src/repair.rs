@@ -13,6 +13,8 @@
 
 mod blocks;
 mod evidence;
+mod leases;
+mod namespaces;
 mod segments;
 mod stripes;
 
@@ -46,6 +48,8 @@ pub struct Repaired {
     pub slots: u64,
     /// Lease rows that no holder or name explained.
     pub leases: u64,
+    /// Rows of the namespace table whose name, and generation words whose count, no writer makes.
+    pub namespaces: u64,
     /// Version words that were behind the items of their stripe.
     pub versions: u64,
     /// Hints that were recounted: live bytes, items, free segments.
@@ -71,7 +75,7 @@ impl Repaired {
     fn changes(&self) -> u64 {
         let resets = self.stripes_reset.len() as u64;
         let counts = [self.locks, self.segments, self.blocks, self.lanes, self.splits, self.slots, self.leases];
-        counts.iter().sum::<u64>() + self.versions + resets
+        counts.iter().sum::<u64>() + self.namespaces + self.versions + resets
     }
 }
 
@@ -107,6 +111,7 @@ impl<H: Host> Map<H> {
                 self.mend_stray_blocks(&mut repaired);
             }
             repaired.leases += self.mend_leases(owner);
+            repaired.namespaces += self.mend_namespaces(owner, timeout_ns);
             let named = self.gather();
             for index in 0..self.geometry.segment_count {
                 self.mend_items(index, &named, owner, &mut repaired);

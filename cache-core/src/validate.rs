@@ -63,6 +63,7 @@ impl<H: Host> Map<H> {
         }
         self.validate_segments(&mut report);
         self.validate_leases(&mut report);
+        self.validate_namespaces(&mut report);
         report
     }
 

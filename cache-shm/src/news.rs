@@ -28,6 +28,9 @@ pub const LOG_TARGET: &str = "cache_shm";
 /// Deaths are told at most this often for each region; what came between is counted.
 const INTERVAL_NS: u64 = 1_000_000_000;
 
+/// Places in which an attachment remembers who ended.
+const PLACE_COUNT: usize = 32;
+
 /// True while something waits to be told.
 static UNTOLD: AtomicBool = AtomicBool::new(false);
 
@@ -46,8 +49,9 @@ pub(crate) struct News {
     ended: AtomicU32,
     /// Process id of the last of them; 0 if its slot is another's by now.
     pid: AtomicU32,
-    /// The word of the last of them: it may be met in many places.
-    last: AtomicU32,
+    /// Their words, each where its slot has a place: one may be met in many places, and others in
+    /// between. Two slots that share a place may be counted twice.
+    words: [AtomicU32; PLACE_COUNT],
     told_ns: AtomicU64,
 }
 
@@ -55,7 +59,8 @@ impl News {
     /// `owner` was found dead; true if that is to be told at once.
     #[cold]
     pub(crate) fn ended(&self, owner: Owner, pid: u32) -> bool {
-        if self.last.swap(owner.word(), Ordering::Relaxed) == owner.word() {
+        let place = &self.words[owner.index() as usize % PLACE_COUNT];
+        if place.swap(owner.word(), Ordering::Relaxed) == owner.word() {
             return false;
         }
         self.pid.store(pid, Ordering::Relaxed);

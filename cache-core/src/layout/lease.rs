@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! 0      4       8         16         24              32               40      48       56     60
-//! +------+-------+---------+----------+---------------+----------------+-------+--------+------+---+
-//! | lock | place | name    | name     | owner 32,     | holder, or     | token | until, | bell | 0 |
-//! | 32   | 32    | low     | high     | depth 32      | arrival time   |       | ms     | 32   |   |
-//! +------+-------+---------+----------+---------------+----------------+-------+--------+------+---+
+//! +------+-------+---------+----------+---------------+----------------+-------+--------+------+--------+
+//! | lock | place | name    | name     | owner 32,     | holder, or     | token | until, | bell | agreed |
+//! | 32   | 32    | low     | high     | depth 32      | arrival time   |       | ms     | 32   | 32     |
+//! +------+-------+---------+----------+---------------+----------------+-------+--------+------+--------+
 //! ```
 
 use super::LINE_BYTES;
@@ -21,6 +21,9 @@ pub const NAME: u64 = PLACE + 4;
 pub const WORD_COUNT: usize = 6;
 /// Futex (32 bits) of those who wait.
 pub const BELL: u64 = NAME + 8 * WORD_COUNT as u64;
+/// What its holder said (32 bits): of a semaphore how many permits it has, of a rate limit a
+/// digest of its numbers.
+pub const AGREED: u64 = BELL + 4;
 /// Bytes of a row.
 pub const BYTES: u64 = LINE_BYTES;
 
@@ -31,4 +34,4 @@ pub const COUNT_MIN: u64 = 64;
 /// and at most so many.
 pub const COUNT_MAX: u64 = 16_384;
 
-const _: () = assert!(BELL + 4 <= BYTES);
+const _: () = assert!(AGREED + 4 <= BYTES);

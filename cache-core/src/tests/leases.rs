@@ -65,11 +65,11 @@ fn a_lease_has_one_holder_and_each_token_is_greater() {
         assert_eq!((seen.token, seen.holder, seen.until_ms), (token, Some(1), NEVER));
         assert_eq!(other.lease(name).unwrap().holder, None);
         for (wrong, holder, token) in [(other, 1, token), (map, 2, token), (map, 1, token - 1)] {
-            assert!(matches!(wrong.release_lease(name, holder, token), Err(Error::NotHolder)));
-            assert!(matches!(wrong.extend_lease(name, holder, token, 5), Err(Error::NotHolder)));
+            assert!(matches!(wrong.release_lease(name, holder, token), Err(Error::NotHolder { .. })));
+            assert!(matches!(wrong.extend_lease(name, holder, token, 5), Err(Error::NotHolder { .. })));
         }
         map.release_lease(name, 1, token).unwrap();
-        assert!(matches!(map.release_lease(name, 1, token), Err(Error::NotHolder)));
+        assert!(matches!(map.release_lease(name, 1, token), Err(Error::NotHolder { .. })));
         assert_eq!(other.lease(name), None);
     }
     assert!(maps[0].validate().is_clean());
@@ -117,10 +117,10 @@ fn a_ttl_ends_a_lease_while_its_holder_lives_and_extend_moves_the_end() {
     assert_eq!(other.acquire_lease(name, &terms).unwrap(), None);
     host.now_ms.store(199, CountOrdering::Relaxed);
     assert_eq!(map.lease(name), None);
-    assert!(matches!(map.extend_lease(name, 1, token, 100), Err(Error::NotHolder)), "too late");
+    assert!(matches!(map.extend_lease(name, 1, token, 100), Err(Error::NotHolder { .. })), "too late");
     let next = other.acquire_lease(name, &terms).unwrap().unwrap();
     assert!(next > token);
-    assert!(matches!(map.release_lease(name, 1, token), Err(Error::NotHolder)), "it is another's");
+    assert!(matches!(map.release_lease(name, 1, token), Err(Error::NotHolder { .. })), "it is another's");
     other.release_lease(name, 1, next).unwrap();
 }
 
@@ -229,7 +229,7 @@ fn a_semaphore_has_as_many_holders_as_permits() {
     assert_eq!(other.acquire_permit(name, 3, &TRY).unwrap(), None);
     assert_eq!(other.free_permits(name, 3).unwrap(), 0);
     map.release_permit(name, 1, 1, taken[1].1).unwrap();
-    assert!(matches!(map.release_permit(name, 1, 1, taken[1].1), Err(Error::NotHolder)));
+    assert!(matches!(map.release_permit(name, 1, 1, taken[1].1), Err(Error::NotHolder { .. })));
     assert_eq!(other.free_permits(name, 3).unwrap(), 1);
     assert_eq!(other.acquire_permit(name, 3, &TRY).unwrap().unwrap().0, 1);
     // Two permits of the dead, at once.
@@ -244,6 +244,43 @@ fn a_semaphore_has_as_many_holders_as_permits() {
 }
 
 #[test]
+fn callers_who_name_other_numbers_are_told_apart() {
+    let (host, bench) = (TestHost::default(), bench());
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let gate = map.lease_name(Kind::Semaphore, b"a").unwrap();
+    assert_eq!(map.other_permit_count(gate, 2), Ok(None), "nobody holds one");
+    let (index, token) = other.acquire_permit(gate, 3, &TRY).unwrap().unwrap();
+    assert_eq!((map.other_permit_count(gate, 2), map.other_permit_count(gate, 3)), (Ok(Some(3)), Ok(None)));
+    other.release_permit(gate, index, 1, token).unwrap();
+    assert_eq!(map.other_permit_count(gate, 2), Ok(None), "who is gone says nothing");
+
+    let rate = map.lease_name(Kind::Limit, b"a").unwrap();
+    let (wide, narrow) = (Limit { count: 5, per_ns: SECOND_NS }, Limit { count: 2, per_ns: SECOND_NS });
+    host.now_ms.store(1_000_000, CountOrdering::Relaxed);
+    assert!(!map.hit(rate, wide, 2).unwrap().is_other && !other.hit(rate, wide, 1).unwrap().is_other);
+    assert!(other.hit(rate, narrow, 0).unwrap().is_other, "asking tells as well");
+    assert!(!map.hit(rate, wide, 0).unwrap().is_other, "and changes nothing");
+    host.now_ms.store(1_001_000, CountOrdering::Relaxed);
+    assert!(!other.hit(rate, narrow, 1).unwrap().is_other, "nothing is left of the others");
+}
+
+#[test]
+fn a_lease_that_is_not_held_says_why() {
+    let (host, bench) = (TestHost::default(), bench());
+    let (map, other) = (bench.attach(&host, 0), bench.attach(&host, 1));
+    let name = map.lease_name(Kind::Lock, b"a").unwrap();
+    let said = |outcome: Result<(), Error>| outcome.unwrap_err().to_string();
+    host.now_ms.store(1_000, CountOrdering::Relaxed);
+    let token = map.acquire_lease(name, &Terms { ttl_ms: 100, ..TRY }).unwrap().unwrap();
+    assert!(said(other.release_lease(name, 1, token)).contains("another process"));
+    assert!(said(map.release_lease(name, 2, token)).contains("another thread"));
+    host.now_ms.store(1_100, CountOrdering::Relaxed);
+    assert_eq!(said(map.extend_lease(name, 1, token, 5)), "not held by this caller: its ttl has passed");
+    assert!(other.acquire_lease(name, &TRY).unwrap().is_some());
+    assert!(said(map.release_lease(name, 1, token)).contains("others may have it"));
+}
+
+#[test]
 fn a_limit_allows_its_burst_and_then_its_rate() {
     let (host, bench) = (TestHost::default(), bench());
     let maps = [bench.attach(&host, 0), bench.attach(&host, 1)];
@@ -252,9 +289,12 @@ fn a_limit_allows_its_burst_and_then_its_rate() {
     let hit = |map: usize, cost| maps[map].hit(name, limit, cost).unwrap();
     host.now_ms.store(1_000_000, CountOrdering::Relaxed);
     for remaining in (0..5).rev() {
-        assert_eq!(hit(remaining % 2, 1), Hit { is_allowed: true, remaining: remaining as u64, retry_after_ns: 0 });
+        assert_eq!(
+            hit(remaining % 2, 1),
+            Hit { is_allowed: true, remaining: remaining as u64, retry_after_ns: 0, is_other: false }
+        );
     }
-    let refused = Hit { is_allowed: false, remaining: 0, retry_after_ns: 200_000_000 };
+    let refused = Hit { is_allowed: false, remaining: 0, retry_after_ns: 200_000_000, is_other: false };
     assert_eq!((hit(0, 1), hit(1, 1)), (refused, refused), "a refusal changes nothing");
     assert_eq!(hit(0, 5).retry_after_ns, SECOND_NS);
     host.now_ms.store(1_000_199, CountOrdering::Relaxed);
@@ -330,13 +370,13 @@ impl Map<&TestHost> {
     fn place_lease_twice(&self, name: Name) {
         let me = self.owner().unwrap();
         let first = self.find_lease(name).unwrap();
-        let low = first.low().swap(0, Ordering::Relaxed);
+        let low = first.low.swap(0, Ordering::Relaxed);
         // Taken meanwhile, so that another is found.
         first.owner.store(u64::from(me.word()) | 1 << 32, Ordering::Relaxed);
         first.until_ms.store(NEVER, Ordering::Relaxed);
-        first.low().store(1, Ordering::Relaxed);
+        first.low.store(1, Ordering::Relaxed);
         drop(self.place_lease_alone(name, me).unwrap().unwrap());
         first.owner.store(0, Ordering::Relaxed);
-        first.low().store(low, Ordering::Relaxed);
+        first.low.store(low, Ordering::Relaxed);
     }
 }

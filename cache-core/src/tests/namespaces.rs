@@ -24,6 +24,37 @@ fn tagged<'a>(tags: &'a [&'a [u8]]) -> WriteOptions<'a> {
 }
 
 #[test]
+fn a_table_of_names_that_no_writer_makes_is_reported_and_mended() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let spaces = [&b"accounts"[..], b"pages", b"codes"].map(|name| map.namespace(name).unwrap());
+    let last = Key::new(spaces[2], b"key");
+    map.set(last, b"value", &WriteOptions::default()).unwrap();
+    let damages: [(u32, u64, u64, &str); 6] = [
+        (2, at::NAME_BYTES, 0, "rows behind it"),
+        (2, at::NAME_BYTES, 65, "a length"),
+        (2, at::NAME, u64::from_le_bytes(*b"accounts"), "twice"),
+        (0, at::NAME_BYTES, 5, "the default namespace"),
+        (3, at::GENERATION, 1 << 62, "no clear"),
+        (map.geometry().namespace_count, u64::MAX, u64::MAX, "no eviction"),
+    ];
+    for (row, offset, word, said) in damages {
+        assert!(map.validate().is_clean(), "{:?}", map.validate());
+        match offset {
+            u64::MAX => map.generation_word(row).unwrap().store(word, Ordering::Relaxed),
+            _ => map.namespace_word(row, offset).store(word, Ordering::Relaxed),
+        }
+        let report = map.validate();
+        assert!(report.problems.iter().any(|problem| problem.contains(said)), "{said}: {:?}", report.problems);
+        let repaired = map.repair(TIMEOUT_NS).unwrap();
+        assert!(repaired.namespaces > 0 && repaired.left.is_clean(), "{said}: {repaired:?}");
+        assert_eq!(map.namespace(b"codes"), Ok(spaces[2]), "{said}");
+    }
+    assert_eq!(value_of(&map, last), Some(b"value".to_vec()));
+}
+
+#[test]
 fn the_same_bytes_are_another_key_in_each_namespace() {
     let host = TestHost::default();
     let bench = Bench::new(4 << 20, Mode::Evict);

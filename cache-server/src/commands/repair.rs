@@ -54,7 +54,7 @@ pub(super) fn repair(place: Place, arguments: &Repair, output: &mut Output) -> R
 }
 
 /// What was healed: the name in JSON, the name for people, how many.
-fn counts(repaired: &Repaired) -> [(&'static str, &'static str, u64); 10] {
+fn counts(repaired: &Repaired) -> [(&'static str, &'static str, u64); 11] {
     [
         ("stripes_reset", "stripes emptied", repaired.stripes_reset.len() as u64),
         ("slots", "slots and links removed", repaired.slots),
@@ -64,6 +64,7 @@ fn counts(repaired: &Repaired) -> [(&'static str, &'static str, u64); 10] {
         ("locks", "locks of the dead released", repaired.locks),
         ("lanes", "lanes mended", repaired.lanes),
         ("leases", "lease rows emptied", repaired.leases),
+        ("namespaces", "namespace rows and generations mended", repaired.namespaces),
         ("versions", "version words set forward", repaired.versions),
         ("hints", "hints recounted", repaired.hints),
     ]

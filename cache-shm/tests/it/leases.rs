@@ -105,8 +105,8 @@ fn a_stopped_holder_keeps_its_lock_until_its_ttl() {
     let guard = cache.lock(b"short", Some(Duration::from_millis(30)), NOW).unwrap().unwrap();
     let next = cache.lock(b"short", None, DEADLINE).unwrap().unwrap();
     assert!(next.token() > guard.token());
-    assert!(matches!(guard.extend(None), Err(Error::NotHolder)));
-    assert!(matches!(guard.release(), Err(Error::NotHolder)));
+    assert!(matches!(guard.extend(None), Err(Error::NotHolder { .. })));
+    assert!(matches!(guard.release(), Err(Error::NotHolder { .. })));
     assert!(!is_free(&cache, b"short"), "it is the next one's");
     next.release().unwrap();
 }
@@ -118,10 +118,10 @@ fn a_forked_child_neither_has_nor_releases_its_parents_lock() {
     let guard = cache.lock(b"lock", None, NOW).unwrap().unwrap();
     let child = fork(|| {
         assert!(!is_free(&cache, b"lock"));
-        assert!(matches!(guard.extend(None), Err(Error::NotHolder)));
+        assert!(matches!(guard.extend(None), Err(Error::NotHolder { .. })));
         // SAFETY: the child's own copy; it leaves without dropping the other.
         let inherited = unsafe { std::ptr::read(&raw const guard) };
-        assert!(matches!(inherited.release(), Err(Error::NotHolder)));
+        assert!(matches!(inherited.release(), Err(Error::NotHolder { .. })));
         assert!(!is_free(&cache, b"lock"));
         std::mem::forget(cache.lock(b"of the child", None, NOW).unwrap().unwrap());
     });
