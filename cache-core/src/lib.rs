@@ -77,7 +77,7 @@ pub use layout::{
     REGION_BYTES_MIN, TAG_BYTES_MAX, TAG_COUNT_MAX,
 };
 pub use lease::{Kind, Lease, Name, Terms};
-pub use limit::{Hit, Limit};
+pub use limit::{Hit, Limit, PERMIT_COUNT_MAX};
 pub use lock::Owner;
 pub use map::{Map, PinnedValue, View};
 pub use namespace::NamespaceInfo;

@@ -230,13 +230,18 @@ impl Settings {
     }
 }
 
+/// The variables that are options, and the one that names the file.
+pub fn variables() -> impl Iterator<Item = String> {
+    OPTIONS.iter().map(|known| variable_of(known.key)).chain([VARIABLE_FILE.to_owned()])
+}
+
 /// Names of set variables that begin like those of options and are none: mistyped, perhaps.
 pub fn unknown_variables() -> Vec<String> {
-    let is_known = |name: &str| name == VARIABLE_FILE || OPTIONS.iter().any(|known| variable_of(known.key) == name);
     let mut names: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| {
-            name.starts_with(VARIABLE_PREFIX) && !name.starts_with(SERVER_VARIABLE_PREFIX) && !is_known(name)
+            let is_option = name.starts_with(VARIABLE_PREFIX) && !name.starts_with(SERVER_VARIABLE_PREFIX);
+            is_option && !variables().any(|known| known == *name)
         })
         .collect();
     names.sort();

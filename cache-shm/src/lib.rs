@@ -222,7 +222,7 @@ pub use cache_core::{
 };
 pub use clock::Clock;
 pub use config::{
-    Effective, SERVER_VARIABLE_PREFIX, ServerOption, Settings, read_secret, server_options, unknown_variables,
+    Effective, SERVER_VARIABLE_PREFIX, ServerOption, Settings, read_secret, server_options, unknown_variables, variables,
 };
 pub use lease::{Guard, thread_number};
 pub use list::{RegionInfo, State, regions};

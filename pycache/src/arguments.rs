@@ -2,15 +2,19 @@
 //! users write them.
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_shm::{Error, kind};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyFloat, PyInt, PyString};
 
 use crate::{errors, kept, key, value};
+
+/// An argument as it was given, or `None`.
+pub(crate) type Argument<'a, 'py> = Option<Borrowed<'a, 'py, PyAny>>;
 
 /// An optional argument for which None is a value like any other.
 pub(crate) enum Given<'py> {
@@ -108,7 +112,8 @@ impl From<Ttl> for Keep<'_> {
 }
 
 const DAY_SECONDS: i128 = 86_400;
-const TTL_WANTED: &str = "ttl is a number of seconds (int or float), a timedelta, or None for ever";
+const TIME_WANTED: &str = "a number of seconds (int or float) or a timedelta";
+const TIME_OR_NONE_WANTED: &str = "a number of seconds (int or float), a timedelta, or None for ever";
 /// Longer than this is for ever: half of what fits 64 bits of milliseconds.
 const TTL_SECONDS_MAX: i128 = (u64::MAX / 2000) as i128;
 
@@ -122,12 +127,18 @@ impl Ttl {
     }
 
     /// What `object` says.
+    #[inline]
     pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Ttl> {
+        Ttl::named("ttl", object)
+    }
+
+    /// What `object` says, which is the argument `name`.
+    pub fn named(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Ttl> {
         if object.is_none() {
             return Ok(Ttl::Never);
         }
         if object.is_instance_of::<PyBool>() {
-            return Err(PyTypeError::new_err(format!("{TTL_WANTED}; not bool")));
+            return Err(unfit(name, TIME_OR_NONE_WANTED, object));
         }
         if object.is_instance_of::<PyInt>() {
             let micros = object.extract::<i64>().map(|seconds| i128::from(seconds) * 1_000_000);
@@ -139,10 +150,7 @@ impl Ttl {
         if let Ok(float) = object.cast::<PyFloat>() {
             let seconds = float.value();
             if seconds.is_nan() {
-                return Err(errors::exception(
-                    object.py(),
-                    &Error::InvalidArgument { reason: "ttl is not a number (nan)" },
-                ));
+                return Err(errors::invalid(object.py(), &format!("{name} is not a number (nan)")));
             }
             let micros = (seconds * 1e6).ceil().clamp(-1.0, 1e30) as i128;
             return Ok(Ttl::from_micros(micros));
@@ -151,7 +159,68 @@ impl Ttl {
             let seconds = i128::from(delta.get_days()) * DAY_SECONDS + i128::from(delta.get_seconds());
             return Ok(Ttl::from_micros(seconds * 1_000_000 + i128::from(delta.get_microseconds())));
         }
-        Err(PyTypeError::new_err(format!("{TTL_WANTED}; not {}", object.get_type().name()?)))
+        Err(unfit(name, TIME_OR_NONE_WANTED, object))
+    }
+}
+
+/// The error for an argument of a type that it cannot have.
+#[cold]
+fn unfit(name: &str, wanted: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    match object.get_type().name() {
+        Ok(class) => PyTypeError::new_err(format!("{name} is {wanted}; not {class}")),
+        Err(error) => error,
+    }
+}
+
+/// The error for an argument of the right type that is not allowed.
+#[cold]
+pub(crate) fn refused(name: &str, wanted: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    // An integer may have more digits than are ever written.
+    let given = object.repr().map_or_else(|_| "what was given".to_owned(), |text| text.to_string());
+    errors::invalid(object.py(), &format!("{name} is {wanted}, not {given}"))
+}
+
+/// A whole number in `range`.
+pub(crate) fn count(name: &str, object: &Bound<'_, PyAny>, range: RangeInclusive<u64>) -> PyResult<u64> {
+    let found = if object.is_instance_of::<PyBool>() { None } else { Some(object.extract::<u64>()) };
+    match found {
+        Some(Ok(count)) if range.contains(&count) => Ok(count),
+        Some(Err(error)) if !error.is_instance_of::<PyOverflowError>(object.py()) => Err(unfit(name, "an int", object)),
+        None => Err(unfit(name, "an int", object)),
+        Some(_) => {
+            let wanted = match range.into_inner() {
+                (from, u64::MAX) => format!("{from} or more"),
+                (from, to) => format!("{from} to {to}"),
+            };
+            Err(refused(name, &wanted, object))
+        }
+    }
+}
+
+/// A number of seconds, or a timedelta, as seconds: any but nan.
+pub(crate) fn seconds(name: &str, object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let seconds = if let Ok(delta) = object.cast::<PyDelta>() {
+        f64::from(delta.get_days()) * DAY_SECONDS as f64
+            + f64::from(delta.get_seconds())
+            + f64::from(delta.get_microseconds()) / 1e6
+    } else if !object.is_instance_of::<PyBool>()
+        && (object.is_instance_of::<PyInt>() || object.is_instance_of::<PyFloat>())
+    {
+        // An int that no float holds is far beyond all that is waited for.
+        object
+            .extract::<f64>()
+            .or_else(|_| object.gt(0).map(|more| if more { f64::INFINITY } else { -f64::INFINITY }))?
+    } else {
+        return Err(unfit(name, TIME_WANTED, object));
+    };
+    if seconds.is_nan() { Err(refused(name, TIME_WANTED, object)) } else { Ok(seconds) }
+}
+
+/// A longest wait in seconds, zero or more.
+pub(crate) fn wait(name: &str, object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match seconds(name, object)? {
+        seconds if seconds >= 0.0 => Ok(seconds),
+        _ => Err(refused(name, "zero or more seconds, as a number or a timedelta", object)),
     }
 }
 
@@ -163,28 +232,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Ttl {
     }
 }
 
-const TIMEOUT_WANTED: &str = "timeout is a number of seconds (int or float) or a timedelta";
 /// The longest deadline: a day.
 const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 
 /// The deadline of writes: zero (try once) to a day.
 pub(crate) fn timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds = if let Ok(delta) = object.cast::<PyDelta>() {
-        f64::from(delta.get_days()) * DAY_SECONDS as f64
-            + f64::from(delta.get_seconds())
-            + f64::from(delta.get_microseconds()) / 1e6
-    } else if !object.is_instance_of::<PyBool>()
-        && (object.is_instance_of::<PyInt>() || object.is_instance_of::<PyFloat>())
-    {
-        object.extract::<f64>().unwrap_or(f64::INFINITY)
-    } else {
-        return Err(PyTypeError::new_err(format!("{TIMEOUT_WANTED}; not {}", object.get_type().name()?)));
-    };
-    if (0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
-        return Ok(Duration::from_secs_f64(seconds));
+    match seconds("timeout", object)? {
+        seconds if (0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(refused("timeout", "a number of seconds from 0 (try once) to 86400 (a day)", object)),
     }
-    let reason = "timeout is a number of seconds from 0 (try once) to 86400 (a day)";
-    Err(errors::exception(object.py(), &Error::InvalidArgument { reason }))
 }
 
 /// A size in bytes, as an int or as text such as "256MB".
@@ -208,7 +264,7 @@ pub(crate) fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
 pub(crate) fn group(object: &Bound<'_, PyAny>) -> PyResult<u32> {
     let py = object.py();
     if object.is_exact_instance_of::<PyInt>() {
-        return object.extract::<u32>().map_err(|_| PyValueError::new_err("group is not a group id"));
+        return count("group", object, 0..=u32::MAX.into()).map(|id| id as u32);
     }
     let Ok(name) = object.cast::<PyString>() else {
         let class = object.get_type();
@@ -256,13 +312,11 @@ pub(crate) fn token(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if object.is_none() {
         return Ok(None);
     }
-    if object.is_exact_instance_of::<PyInt>()
-        && let Ok(version) = object.extract::<u64>()
-    {
-        return Ok(Some(version));
+    if object.is_exact_instance_of::<PyInt>() {
+        let wanted = "what gets returned beside the value";
+        return object.extract::<u64>().map(Some).map_err(|_| refused("a token", wanted, object));
     }
-    let class = object.get_type();
-    Err(PyTypeError::new_err(format!("a token is what gets returned beside the value; not {}", class.name()?)))
+    Err(unfit("a token", "what gets returned beside the value", object))
 }
 
 /// How long it is until `moment`: a datetime, or seconds since 1970.

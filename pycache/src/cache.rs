@@ -91,7 +91,7 @@ impl Cache {
     #[expect(clippy::too_many_arguments, reason = "a constructor with keywords, as Python has them")]
     #[pyo3(signature = (name, size=None, ttl=Given::Unset, *, timeout=Given::Unset, evict=None, ephemeral=None,
         read_only=None, on_mismatch=None, mode=None, group=None, dir=None, prealloc=None, serializer=Given::Unset,
-        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None, namespace=None, local=0,
+        compress=Given::Unset, compress_min=None, secret=Given::Unset, secret_file=None, namespace=None, local=None,
         share_mutable=false))]
     fn new(
         name: &Bound<'_, PyAny>,
@@ -102,17 +102,17 @@ impl Cache {
         ephemeral: Option<bool>,
         read_only: Option<bool>,
         on_mismatch: Option<&str>,
-        mode: Option<u32>,
+        mode: Option<&Bound<'_, PyAny>>,
         group: Option<&Bound<'_, PyAny>>,
         dir: Option<PathBuf>,
         prealloc: Option<bool>,
         serializer: Given<'_>,
         compress: Given<'_>,
-        compress_min: Option<i64>,
+        compress_min: Option<&Bound<'_, PyAny>>,
         secret: Given<'_>,
         secret_file: Option<PathBuf>,
         namespace: Option<&Bound<'_, PyAny>>,
-        local: usize,
+        local: Option<&Bound<'_, PyAny>>,
         share_mutable: bool,
     ) -> PyResult<Cache> {
         let py = name.py();
@@ -129,7 +129,7 @@ impl Cache {
             ephemeral: ephemeral.or(configured.ephemeral),
             read_only: open::read_only(read_only, &configured, private),
             on_mismatch: open::on_mismatch(py, on_mismatch)?.or(configured.on_mismatch),
-            mode: mode.or(configured.mode),
+            mode: mode.map(open::mode).transpose()?.or(configured.mode),
             group: group.map(arguments::group).transpose()?.or(configured.group),
             dir: dir.or_else(|| configured.dir.clone()),
             prealloc: prealloc.or(configured.prealloc),
@@ -137,10 +137,10 @@ impl Cache {
                 .within(py, &namespace)?,
             namespace,
         };
+        let local = open::local(py, local, share_mutable)?;
         let handle = options.open(py)?;
         let value_bytes_max = handle.map().map_err(Self::raise(py))?.geometry().item_bytes_max();
         let identity = handle.path().map_or_else(Identity::private, Identity::File);
-        let local = open::local(py, local, share_mutable)?;
         Ok(Cache { handle, options, value_bytes_max, identity, local })
     }
 
@@ -182,15 +182,14 @@ impl Cache {
         })
     }
 
-    /// Removes `key`; True if it was there.
+    /// Removes `key`; True if it was there. An exception that `get_or_set` remembers of it
+    /// (``negative=``) is forgotten.
     ///
     /// >>> cache["a"] = 1
     /// >>> cache.delete("a"), cache.delete("a")
     /// (True, False)
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let mut scratch = Scratch::new();
-        let bytes = Key::of(key, &mut scratch)?.bytes;
-        self.write(key.py(), 0, |at, timeout_ns| at.map.delete(at.key(bytes), timeout_ns))
+        self.remove(key)
     }
 
     /// Removes `key` and returns its value, in one step: no two callers get the same value.
@@ -203,9 +202,9 @@ impl Cache {
     #[pyo3(signature = (key, default=Given::Unset))]
     fn pop<'py>(&self, key: &Bound<'py, PyAny>, default: Given<'py>) -> PyResult<Bound<'py, PyAny>> {
         let mut scratch = Scratch::new();
-        let bytes = Key::of(key, &mut scratch)?.bytes;
-        match (self.pop_bytes(key.py(), bytes)?, default) {
-            (Some((meta, copy)), _) => self.taken(key.py(), bytes, &meta, &copy),
+        let found = Key::of(key, &mut scratch)?;
+        match (self.pop_bytes(key.py(), found)?, default) {
+            (Some((meta, copy)), _) => self.taken(key.py(), found.bytes, &meta, &copy),
             (None, Given::Value(default)) => Ok(default),
             (None, Given::Unset) => Err(key::missing(key)),
         }

@@ -86,16 +86,23 @@ pub(crate) fn error_counts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// The exception for `error`, ready to be raised.
 #[cold]
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
-    build(py, error).unwrap_or_else(|failure| failure)
+    build(py, error, error.to_string()).unwrap_or_else(|failure| failure)
 }
 
-fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+/// `InvalidArgument`, with what was given and what is allowed.
+#[cold]
+pub(crate) fn invalid(py: Python<'_>, reason: &str) -> PyErr {
+    let error = Error::InvalidArgument { reason: "" };
+    build(py, &error, format!("{error}{reason}")).unwrap_or_else(|failure| failure)
+}
+
+fn build(py: Python<'_>, error: &Error, text: String) -> PyResult<PyErr> {
     let rendering = error.rendering();
     let row = TABLE.iter().position(|row| row.number == rendering.number).unwrap_or(0);
     // Relaxed: a statistic; nothing is inferred from it.
     RAISED[row].fetch_add(1, Ordering::Relaxed);
     let class = classes(py)?.by_row[row].bind(py);
-    let value = class.call1((error.to_string(),))?;
+    let value = class.call1((text,))?;
     value.setattr("code", rendering.word)?;
     if let Some(errno) = errno(error) {
         value.setattr("errno", errno)?;

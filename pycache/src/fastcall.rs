@@ -1,6 +1,6 @@
-//! `get` and `set` without a general parser of arguments.
+//! `get`, `set` and `get_or_set` without a general parser of arguments.
 //!
-//! The two calls that users make most are entered straight from the interpreter's
+//! The calls that users make most are entered straight from the interpreter's
 //! vector call. Everything behind them is shared with the other methods; only reading the
 //! arguments differs. A panic ends here as `InternalError`.
 
@@ -14,9 +14,10 @@ use pyo3::ffi::{self, PyMethodDef, PyMethodDefPointer};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
-use crate::arguments::{Keep, Tags, Ttl};
+use crate::arguments::{Argument, Keep, Tags, Ttl};
 use crate::cache::Cache;
 use crate::errors;
+use crate::flight::{self, Said};
 use crate::key::{Key, Scratch};
 
 struct Method(PyMethodDef);
@@ -38,6 +39,13 @@ static SET: Method = Method(PyMethodDef {
     ml_meth: PyMethodDefPointer { PyCFunctionFastWithKeywords: set },
     ml_flags: FLAGS,
     ml_doc: SET_TEXT.as_ptr(),
+});
+
+static GET_OR_SET: Method = Method(PyMethodDef {
+    ml_name: c"get_or_set".as_ptr(),
+    ml_meth: PyMethodDefPointer { PyCFunctionFastWithKeywords: get_or_set },
+    ml_flags: FLAGS,
+    ml_doc: GET_OR_SET_TEXT.as_ptr(),
 });
 
 const GET_TEXT: &CStr = c"get($self, key, default=None)
@@ -72,10 +80,49 @@ Raises:
 >>> cache[\"a\"]
 'text'";
 
-/// Gives the class its two methods.
+const GET_OR_SET_TEXT: &CStr =
+    c"get_or_set($self, key, default, ttl=..., *, tags=None, stale_ttl=None, early=None, negative_ttl=None, \
+negative=None, on_error='call', wait=None)
+--
+
+The value under `key`; if there is none, what `default` returns, which is stored. A
+`default` that is no function is stored and returned as by `setdefault`.
+
+Of all threads and processes of the host that miss the key at the same time, one calls
+the function; the others sleep until it is done and get its value. If it raises, that
+caller gets the exception and the next one calls; if its process dies, the next one takes
+over within milliseconds. Whoever would wait for its own thread (a recursion, another
+greenlet), or has waited for `wait` seconds, calls the function itself.
+
+A cache that fails does not fail the caller: the function is called, its value returned,
+the error counted in `failures` and the first of its kind logged (\"pycache\").
+
+Args:
+    ttl, tags: As for `set`.
+    stale_ttl: Seconds that the value is kept beyond `ttl`. In them one caller at a time
+        makes it anew while all others get the old one at once. If the function raises,
+        its caller gets the old value as well, the exception is counted in `failures` as
+        \"renewal_failed\" and the first logged; the next caller tries again.
+    early: Beta of XFetch: shortly before its end, the likelier the longer it took to make, the
+        value is made anew by one caller, as above; 1 is usual, 2 is earlier.
+    negative_ttl: Seconds for which exceptions of `negative` are remembered: whoever misses
+        the key gets one of the same class and arguments, and no function is called.
+    negative: Classes of exceptions, one or a tuple. Remembered are those that their class
+        makes again from their ``args``, and whose ``args`` can be stored.
+    on_error: \"raise\" raises such errors instead, and those of a function that makes a
+        value anew.
+    wait: Longest wait for another caller, in seconds: 20, below the 30 after which
+        servers and proxies give up on a request.
+
+>>> cache.get_or_set(\"a\", lambda: 6 * 7, ttl=60)
+42
+>>> cache.get_or_set(\"a\", 0)
+42";
+
+/// Gives the class these methods.
 pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
     let class = Cache::type_object(py);
-    for (name, method) in [("get", &GET), ("set", &SET)] {
+    for (name, method) in [("get", &GET), ("set", &SET), ("get_or_set", &GET_OR_SET)] {
         // SAFETY: Y1; the definition is a constant that CPython only reads. Y5: a new
         // reference or an error.
         let descriptor = unsafe {
@@ -86,8 +133,6 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
     }
     Ok(())
 }
-
-type Argument<'a, 'py> = Option<Borrowed<'a, 'py, PyAny>>;
 
 /// The arguments of one vector call.
 struct Call<'a, 'py> {
@@ -167,7 +212,7 @@ unsafe fn enter<F>(
     body: F,
 ) -> *mut ffi::PyObject
 where
-    F: for<'a, 'py> FnOnce(&'a Cache, Call<'a, 'py>) -> PyResult<Bound<'py, PyAny>>,
+    F: for<'a, 'py> FnOnce(Borrowed<'a, 'py, Cache>, Call<'a, 'py>) -> PyResult<Bound<'py, PyAny>>,
 {
     // SAFETY: Y1: the caller's duty.
     let py = unsafe { Python::assume_attached() };
@@ -181,7 +226,7 @@ where
             let arguments = if count == 0 { &[] } else { std::slice::from_raw_parts(arguments, count as usize) };
             (this, Call { py, function, arguments, values, keywords })
         };
-        body(this.get(), call)
+        body(this, call)
     }));
     match outcome {
         Ok(Ok(object)) => object.into_ptr(),
@@ -208,7 +253,7 @@ unsafe extern "C" fn get(
             let [key, default] = call.parse(["key", "default"], 2)?;
             let key = key.ok_or_else(|| call.missing("key"))?;
             let mut scratch = Scratch::new();
-            match cache.lookup(call.py, Key::of(&key, &mut scratch)?.bytes)? {
+            match cache.get().lookup(call.py, Key::of(&key, &mut scratch)?.bytes)? {
                 Some(value) => Ok(value),
                 None => Ok(default.map_or_else(|| call.py.None().into_bound(call.py), |default| default.to_owned())),
             }
@@ -230,8 +275,30 @@ unsafe extern "C" fn set(
             let value = value.ok_or_else(|| call.missing("value"))?;
             let ttl = ttl.map_or(Ok(Ttl::Unset), |ttl| Ttl::of(&ttl))?;
             let tags = tags.map_or(Ok(Tags::NONE), |tags| Tags::of(&tags))?;
-            cache.set(&key, &value, &Keep { ttl, tags })?;
+            cache.get().set(&key, &value, &Keep { ttl, tags })?;
             Ok(call.py.None().into_bound(call.py))
+        })
+    }
+}
+
+unsafe extern "C" fn get_or_set(
+    this: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `get`.
+    unsafe {
+        enter("get_or_set", this, arguments, count, keywords, |cache, call| {
+            let names =
+                ["key", "default", "ttl", "tags", "stale_ttl", "early", "negative_ttl", "negative", "on_error", "wait"];
+            let [key, default, ttl, options @ ..] = call.parse(names, 3)?;
+            let key = key.ok_or_else(|| call.missing("key"))?;
+            let default = default.ok_or_else(|| call.missing("default"))?;
+            let [tags, stale_ttl, early, negative_ttl, negative, on_error, wait] =
+                options.map(|option| option.filter(|option| !option.is_none()));
+            let said = Said { ttl, tags, stale_ttl, early, negative_ttl, negative, on_error, wait };
+            flight::get_or_set(&cache, &key, &default, &said)
         })
     }
 }

@@ -7,14 +7,17 @@ use cache_shm::{Cas, Error, Refresh, WriteOptions};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
-use crate::arguments::{Given, Keep, Tags, Ttl, keep};
+use crate::arguments::{self, Argument, Given, Keep, Tags, Ttl, keep};
 use crate::cache::Cache;
 use crate::errors;
 use crate::kept::{self, Kept};
 use crate::key::{Key, Scratch};
 use cache_core::TIMEOUT_NS_DEFAULT;
+
+/// Longest wait for another caller where nobody says one, in seconds.
+const WAIT_SECONDS: f64 = 20.0;
 
 /// What `pycache._flight` has under that name.
 fn flight<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -31,13 +34,9 @@ fn is_function(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// A number of seconds, more than zero.
 fn seconds(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    match Ttl::of(object) {
-        Ok(Ttl::For(duration)) => Ok(duration),
-        Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
-            let class = object.get_type();
-            Err(PyTypeError::new_err(format!("{name} is a number of seconds or a timedelta; not {}", class.name()?)))
-        }
-        _ => Err(PyValueError::new_err(format!("{name} is more than zero seconds, and has an end"))),
+    match Ttl::named(name, object)? {
+        Ttl::For(duration) => Ok(duration),
+        _ => Err(arguments::refused(name, "more than zero seconds, and has an end", object)),
     }
 }
 
@@ -52,6 +51,16 @@ fn refresh(stale_ttl: Option<&Bound<'_, PyAny>>, early: Option<f64>) -> PyResult
     }
     let stale = stale_ttl.map(|stale| seconds("stale_ttl", stale)).transpose()?.unwrap_or_default();
     Ok(Some(Refresh { stale, beta }))
+}
+
+/// An error for a coroutine that was made where a function is wanted.
+fn refuse_coroutine(default: &Bound<'_, PyAny>) -> PyResult<()> {
+    if default.hasattr(pyo3::intern!(default.py(), "__await__"))? {
+        return Err(PyTypeError::new_err(
+            "a coroutine is no value: pass the coroutine function itself, without calling it, to aget_or_set",
+        ));
+    }
+    Ok(())
 }
 
 /// An error if somebody `wishes` what only a function can do, and `default` is none.
@@ -71,7 +80,7 @@ struct Wishes<'a, 'py> {
     negative_ttl: Option<&'a Bound<'py, PyAny>>,
     negative: Option<&'a Bound<'py, PyAny>>,
     on_error: &'a str,
-    wait: f64,
+    wait: Option<&'a Bound<'py, PyAny>>,
 }
 
 impl<'py> Wishes<'_, 'py> {
@@ -104,8 +113,92 @@ impl<'py> Wishes<'_, 'py> {
         early: Option<(f64, f64)>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let negative_ttl = self.negative_ttl.map(|ttl| seconds("negative_ttl", ttl)).transpose()?;
-        flight(py, "Plan")?.call1((keep, early, negative_ttl, self.negative, self.on_error, self.wait))
+        let wait = self.wait.map_or(Ok(WAIT_SECONDS), |wait| arguments::wait("wait", wait))?;
+        flight(py, "Plan")?.call1((keep, early, negative_ttl, self.negative, self.on_error, wait))
     }
+}
+
+/// The arguments of `get_or_set` that may be missing, as they were given.
+pub(crate) struct Said<'a, 'py> {
+    pub ttl: Argument<'a, 'py>,
+    pub tags: Argument<'a, 'py>,
+    pub stale_ttl: Argument<'a, 'py>,
+    pub early: Argument<'a, 'py>,
+    pub negative_ttl: Argument<'a, 'py>,
+    pub negative: Argument<'a, 'py>,
+    pub on_error: Argument<'a, 'py>,
+    pub wait: Argument<'a, 'py>,
+}
+
+/// `Cache.get_or_set`, whose docstring is with its entry in [`crate::fastcall`].
+#[inline]
+pub(crate) fn get_or_set<'py>(
+    this: &Bound<'py, Cache>,
+    key: &Bound<'py, PyAny>,
+    default: &Bound<'py, PyAny>,
+    said: &Said<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let cache = this.get();
+    let mut scratch = Scratch::new();
+    let bytes = Key::of(key, &mut scratch)?.bytes;
+    let given = said.ttl.map_or(Ok(Ttl::Unset), |ttl| Ttl::of(&ttl))?;
+    let refresh = match (said.stale_ttl, said.early) {
+        (None, None) => None,
+        (stale_ttl, early) => {
+            let early = early.map(|early| early.extract()).transpose()?;
+            refresh(stale_ttl.as_deref(), early)?
+        }
+    };
+    for_functions(default, refresh.is_some() || said.negative_ttl.is_some() || said.negative.is_some())?;
+    let found = match &refresh {
+        None => cache.lookup(this.py(), bytes).map(|found| found.map(|value| (value, None))),
+        Some(refresh) => cache.lookup_due(this.py(), bytes, refresh),
+    };
+    match found {
+        Ok(Some((value, None))) => Ok(value),
+        found => made(this, key, default, given, refresh, said, found),
+    }
+}
+
+/// A value, and its version if it is due.
+type Found<'py> = PyResult<Option<(Bound<'py, PyAny>, Option<u64>)>>;
+
+/// What `get_or_set` does unless it finds a value that serves.
+#[cold]
+fn made<'py>(
+    this: &Bound<'py, Cache>,
+    key: &Bound<'py, PyAny>,
+    default: &Bound<'py, PyAny>,
+    given: Ttl,
+    refresh: Option<Refresh>,
+    said: &Said<'_, 'py>,
+    found: Found<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let (failed, old) = match found {
+        Ok(old) => (None, old),
+        // Whatever keeps the value from being read; the function may do without.
+        Err(error) if default.is_callable() && error.is_instance(py, PyException::type_object(py).as_any()) => {
+            (Some(error.into_value(py)), None)
+        }
+        Err(error) => return Err(error),
+    };
+    if !default.is_callable() {
+        refuse_coroutine(default)?;
+        let tags = said.tags.map_or(Ok(Tags::NONE), |tags| Tags::of(&tags))?;
+        let keep = Keep { ttl: given, tags };
+        return Ok(this.get().get_or_add(key, default, &keep)?.unwrap_or_else(|| default.clone()));
+    }
+    let wishes = Wishes {
+        ttl: said.ttl.map_or(Given::Unset, |ttl| Given::Value(ttl.to_owned())),
+        tags: said.tags.map(|tags| tags.to_owned()),
+        refresh,
+        negative_ttl: said.negative_ttl.as_deref(),
+        negative: said.negative.as_deref(),
+        on_error: said.on_error.as_ref().map_or(Ok("call"), |on_error| on_error.extract())?,
+        wait: said.wait.as_deref(),
+    };
+    flight(py, "get_or_set")?.call1((this, key, default, wishes.plan(this)?, failed, old))
 }
 
 impl Cache {
@@ -124,86 +217,6 @@ impl Cache {
 
 #[pymethods]
 impl Cache {
-    /// The value under `key`; if there is none, what `default` returns, which is stored. A
-    /// `default` that is no function is stored and returned as by `setdefault`.
-    ///
-    /// Of all threads and processes of the host that miss the key at the same time, one calls
-    /// the function; the others sleep until it is done and get its value. If it raises, that
-    /// caller gets the exception and the next one calls; if its process dies, the next one takes
-    /// over within milliseconds. Whoever would wait for its own thread (a recursion, another
-    /// greenlet), or has waited for `wait` seconds, calls the function itself.
-    ///
-    /// A cache that fails does not fail the caller: the function is called, its value returned,
-    /// the error counted in `failures` and the first of its kind logged ("pycache").
-    ///
-    /// Args:
-    ///     ttl, tags: As for `set`.
-    ///     stale_ttl: Seconds that the value is kept beyond `ttl`. In them one caller at a time
-    ///         makes it anew while all others get the old one at once. If the function raises,
-    ///         its caller gets the old value as well, the exception is counted in `failures` as
-    ///         "renewal_failed" and the first logged; the next caller tries again.
-    ///     early: Beta of XFetch: shortly before its end, the likelier the longer it took to make, the
-    ///         value is made anew by one caller, as above; 1 is usual, 2 is earlier.
-    ///     negative_ttl: Seconds for which exceptions of `negative` are remembered: whoever misses
-    ///         the key gets one of the same class and arguments, and no function is called.
-    ///     negative: Classes of exceptions, one or a tuple. Remembered are those that their class
-    ///         makes again from their ``args``, and whose ``args`` can be stored.
-    ///     on_error: "raise" raises such errors instead, and those of a function that makes a
-    ///         value anew.
-    ///     wait: Longest wait for another caller, in seconds: 20, below the 30 after which
-    ///         servers and proxies give up on a request.
-    ///
-    /// >>> cache.get_or_set("a", lambda: 6 * 7, ttl=60)
-    /// 42
-    /// >>> cache.get_or_set("a", 0)
-    /// 42
-    #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
-    #[pyo3(signature = (key, default, ttl=Given::Unset, *, tags=None, stale_ttl=None, early=None, negative_ttl=None,
-        negative=None, on_error="call", wait=20.0))]
-    fn get_or_set<'py>(
-        this: &Bound<'py, Self>,
-        key: &Bound<'py, PyAny>,
-        default: &Bound<'py, PyAny>,
-        ttl: Given<'py>,
-        tags: Option<Bound<'py, PyAny>>,
-        stale_ttl: Option<&Bound<'py, PyAny>>,
-        early: Option<f64>,
-        negative_ttl: Option<&Bound<'py, PyAny>>,
-        negative: Option<&Bound<'py, PyAny>>,
-        on_error: &str,
-        wait: f64,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (py, cache) = (this.py(), this.get());
-        let mut scratch = Scratch::new();
-        let bytes = Key::of(key, &mut scratch)?.bytes;
-        let given = match &ttl {
-            Given::Unset => Ttl::Unset,
-            Given::Value(ttl) => Ttl::of(ttl)?,
-        };
-        let refresh = refresh(stale_ttl, early)?;
-        for_functions(default, refresh.is_some() || negative_ttl.is_some() || negative.is_some())?;
-        let found = match &refresh {
-            None => cache.lookup(py, bytes).map(|found| found.map(|value| (value, None))),
-            Some(refresh) => cache.lookup_due(py, bytes, refresh),
-        };
-        let (failed, old) = match found {
-            Ok(Some((value, None))) => return Ok(value),
-            Ok(old) => (None, old),
-            // Whatever keeps the value from being read; the function may do without.
-            Err(error) if default.is_callable() && error.is_instance(py, PyException::type_object(py).as_any()) => {
-                (Some(error.into_value(py)), None)
-            }
-            Err(error) => return Err(error),
-        };
-        if !default.is_callable() {
-            let tags = tags.map_or(Ok(Tags::NONE), |tags| Tags::of(&tags))?;
-            let keep = Keep { ttl: given, tags };
-            return Ok(cache.get_or_add(key, default, &keep)?.unwrap_or_else(|| default.clone()));
-        }
-        let plan = Wishes { ttl, tags, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
-        flight(py, "get_or_set")?.call1((this, key, default, plan, failed, old))
-    }
-
     /// As `get_or_set` for the running task: `default` may be a coroutine function, and other
     /// tasks run while this one waits. Tasks of a loop that miss the same key wait for one of them.
     ///
@@ -214,7 +227,7 @@ impl Cache {
     /// 42
     #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
     #[pyo3(signature = (key, default, ttl=Given::Unset, *, tags=None, stale_ttl=None, early=None, negative_ttl=None,
-        negative=None, on_error="call", wait=20.0))]
+        negative=None, on_error="call", wait=None))]
     fn aget_or_set<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
@@ -226,10 +239,11 @@ impl Cache {
         negative_ttl: Option<&Bound<'py, PyAny>>,
         negative: Option<&Bound<'py, PyAny>>,
         on_error: &str,
-        wait: f64,
+        wait: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         Key::of(key, &mut Scratch::new())?;
+        refuse_coroutine(default)?;
         let refresh = refresh(stale_ttl, early)?;
         for_functions(default, refresh.is_some() || negative_ttl.is_some() || negative.is_some())?;
         let plan = Wishes { ttl, tags, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
@@ -343,7 +357,8 @@ impl Cache {
     /// are used by way of its class, with ``self``.
     ///
     /// Args:
-    ///     ttl, tags: As for `set`.
+    ///     ttl: As for `set`.
+    ///     tags: As for `set`, or a function of the same arguments that gives them.
     ///     key: A function of the same arguments that gives what tells calls apart.
     ///     prefix: Begins the keys instead of module and name; a lambda needs one.
     ///     typed: Keeps 1, 1.0 and True apart.
@@ -358,7 +373,7 @@ impl Cache {
     /// (49, 49, CacheInfo(hits=1, misses=1))
     #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
     #[pyo3(signature = (ttl=Given::Unset, *, tags=None, stale_ttl=None, early=None, negative_ttl=None, negative=None,
-        on_error="call", wait=20.0, **options))]
+        on_error="call", wait=None, **options))]
     fn memoize<'py>(
         this: &Bound<'py, Self>,
         ttl: Given<'py>,
@@ -368,7 +383,7 @@ impl Cache {
         negative_ttl: Option<&Bound<'py, PyAny>>,
         negative: Option<&Bound<'py, PyAny>>,
         on_error: &str,
-        wait: f64,
+        wait: Option<&Bound<'py, PyAny>>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
@@ -377,9 +392,13 @@ impl Cache {
             ttl => (None, ttl),
         };
         let refresh = refresh(stale_ttl, early)?;
+        let (tags, tags_of) = match tags {
+            Some(tags) if tags.is_callable() => (None, Some(tags)),
+            tags => (tags, None),
+        };
         let plan = Wishes { ttl, tags, refresh, negative_ttl, negative, on_error, wait }.plan(this)?;
         let decorator = kept::load(py, "pycache._memoize")?.getattr("Memoize")?;
-        let decorator = decorator.call(PyTuple::new(py, [this.as_any(), plan.as_any()])?, options)?;
+        let decorator = decorator.call((this, plan, tags_of), options)?;
         function.map_or(Ok(decorator.clone()), |function| decorator.call1((function,)))
     }
 }

@@ -24,6 +24,14 @@ use crate::value::{self, DEPTH_MAX, Encoder, Reader};
 const TUPLE_MARK: u8 = 0xff;
 const WANTED: &str = "a key is a str, bytes, int (not bool) or a tuple of these, exactly and not a subclass (a named tuple is one by tuple(key))";
 
+/// What follows a key where the exception of its function is remembered: `pycache._flight`
+/// says the same.
+const RAISED: &[u8; 7] = b"\0raised";
+/// Head of a CBOR array of two.
+const PAIR: u8 = 0x82;
+/// Head of a CBOR text of as many bytes as `RAISED` has.
+const RAISED_HEAD: u8 = 0x60 + RAISED.len() as u8;
+
 /// Bytes of a key, and its form.
 #[derive(Clone, Copy)]
 pub(crate) struct Key<'a> {
@@ -93,6 +101,16 @@ impl<'a> Key<'a> {
             return Err(wrong_length(object.py(), key.bytes.len()));
         }
         Ok(key)
+    }
+
+    /// The key under which the exception of its function is remembered, if there can be one: of a
+    /// tuple the pair of it and a text, of others their bytes and a text.
+    pub fn raised(self) -> Option<Vec<u8>> {
+        let bytes = match self.form {
+            form::TUPLE => [&[TUPLE_MARK, PAIR], &self.bytes[1..], &[RAISED_HEAD], RAISED].concat(),
+            _ => [self.bytes, RAISED].concat(),
+        };
+        (bytes.len() <= KEY_BYTES_MAX).then_some(bytes)
     }
 
     fn other(object: &'a Bound<'_, PyAny>, scratch: &'a mut Scratch) -> PyResult<Key<'a>> {

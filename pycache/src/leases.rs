@@ -4,15 +4,17 @@
 //! by the engine. What is asynchronous is written in Python, in `pycache.leases`, whose
 //! classes derive from these.
 
+use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache_shm::{Error, Kind, Limit, Map, NEVER, Name, Os, Scope, Terms, thread_number};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::{PyUserWarning, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
 
-use crate::arguments::Ttl;
+use crate::arguments::{self, Ttl};
 use crate::cache::Cache;
 use crate::kept::Kept;
 use crate::key::{Key, Scratch};
@@ -47,6 +49,20 @@ pub(crate) struct Lease {
     ttl_ms: u64,
     reentrant: bool,
     holdings: Mutex<Vec<Holding>>,
+    /// It was told that others name another number of permits.
+    is_told: AtomicBool,
+}
+
+/// Warns, once for an object, that others name other numbers. `depth`: 1 where the caller is called
+/// by the user, 2 where Python code stands between.
+#[cold]
+fn warn_of_others(py: Python<'_>, is_told: &AtomicBool, depth: i32, text: String) -> PyResult<()> {
+    // Relaxed: only who comes first matters.
+    if is_told.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let text = CString::new(text).unwrap_or_default();
+    PyErr::warn(py, &PyUserWarning::type_object(py), &text, depth)
 }
 
 fn ttl_ms(py: Python<'_>, ttl: Ttl) -> PyResult<u64> {
@@ -62,18 +78,12 @@ fn ttl_ms(py: Python<'_>, ttl: Ttl) -> PyResult<u64> {
 
 /// How long to wait, as `threading.Lock.acquire` is told; None is for ever.
 fn patience(blocking: bool, timeout: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
-    let is_number = (timeout.is_instance_of::<PyFloat>() || timeout.is_instance_of::<PyInt>())
-        && !timeout.is_instance_of::<PyBool>();
-    if !is_number {
-        return Err(PyTypeError::new_err("timeout is a number of seconds, or -1 to wait for ever"));
-    }
-    let seconds = timeout.extract::<f64>()?;
-    match (blocking, seconds) {
+    match (blocking, arguments::seconds("timeout", timeout)?) {
         (false, -1.0) => Ok(Some(Duration::ZERO)),
         (false, _) => Err(PyValueError::new_err("can't specify a timeout for a non-blocking call")),
         (true, -1.0) => Ok(None),
         (true, seconds) if seconds >= 0.0 => Ok(Duration::try_from_secs_f64(seconds).ok()),
-        _ => Err(PyValueError::new_err("timeout value must be a non-negative number")),
+        _ => Err(arguments::refused("timeout", "zero or more seconds, or -1 to wait for ever", timeout)),
     }
 }
 
@@ -100,7 +110,24 @@ impl Lease {
             return Ok(held);
         }
         let task: Option<u64> = leases(py, "_task")?.call0()?.extract()?;
-        task.and_then(of).ok_or_else(|| errors::exception(py, &Error::NotHolder))
+        let reason = "this thread or task did not acquire it by this object, or gave it back already";
+        task.and_then(of).ok_or_else(|| errors::exception(py, &Error::NotHolder { reason }))
+    }
+
+    /// Warns if somebody holds a permit who names another number of them.
+    fn compare(&self, py: Python<'_>) -> PyResult<()> {
+        // Relaxed: as where it is set.
+        if self.count == 0 || self.is_told.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (map, name) = self.place(py)?;
+        let Some(other) = map.other_permit_count(name, self.count).map_err(Cache::raise(py))? else { return Ok(()) };
+        let (count, name) = (self.count, String::from_utf8_lossy(&self.key));
+        let text = format!(
+            "the semaphore {name:?} has {other} permits for who holds one now, and {count} here; each caller goes by \
+             its own number, so let all name the same"
+        );
+        warn_of_others(py, &self.is_told, 1, text)
     }
 
     /// One call of the engine: permit and token, if it is ours now.
@@ -141,6 +168,9 @@ impl Lease {
     /// One try.
     fn take_now(&self, py: Python<'_>, holder: u64) -> PyResult<bool> {
         let taken = self.take(holder, 0).map_err(Cache::raise(py))?;
+        if taken.is_none() {
+            self.compare(py)?;
+        }
         Ok(self.note(py, holder, taken))
     }
 
@@ -221,14 +251,12 @@ impl Lease {
             0 => Kind::Lock,
             _ => Kind::Semaphore,
         };
-        let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
-        let name = at.map.lease_name(kind, at.key(bytes)).map_err(Cache::raise(py))?;
-        if count > 0 {
-            // Says whether a semaphore can have so many.
-            at.map.free_permits(name, count).map_err(Cache::raise(py))?;
-        }
         let (ttl_ms, cache) = (ttl_ms(py, ttl)?, cache.clone().unbind());
-        Ok(Lease { cache, kind, key: bytes.into(), count, ttl_ms, reentrant, holdings: Mutex::default() })
+        let (holdings, is_told) = (Mutex::default(), AtomicBool::new(false));
+        let lease = Lease { cache, kind, key: bytes.into(), count, ttl_ms, reentrant, holdings, is_told };
+        lease.place(py)?;
+        lease.compare(py)?;
+        Ok(lease)
     }
 
     /// Takes it; True if it is held now. Waits for `timeout` seconds, or for ever (-1).
@@ -323,31 +351,39 @@ pub(crate) struct Rate {
     cache: Py<Cache>,
     key: Box<[u8]>,
     limit: Limit,
+    /// It was told that others name another limit.
+    is_told: AtomicBool,
 }
 
 #[pymethods]
 impl Rate {
     #[new]
-    fn new(cache: &Bound<'_, Cache>, name: &Bound<'_, PyAny>, limit: u64, per: Ttl) -> PyResult<Rate> {
+    fn new(
+        cache: &Bound<'_, Cache>,
+        name: &Bound<'_, PyAny>,
+        limit: &Bound<'_, PyAny>,
+        per: &Bound<'_, PyAny>,
+    ) -> PyResult<Rate> {
         let py = cache.py();
         let mut scratch = Scratch::new();
         let bytes = Key::of(name, &mut scratch)?.bytes;
         let at = cache.get().handle.scope().map_err(Cache::raise(py))?;
         at.map.lease_name(Kind::Limit, at.key(bytes)).map_err(Cache::raise(py))?;
-        let Ttl::For(per) = per else {
-            let reason = "per is more than zero seconds";
-            return Err(errors::exception(py, &Error::InvalidArgument { reason }));
+        let count = arguments::count("limit", limit, 1..=u64::MAX)?;
+        let Ttl::For(per) = Ttl::named("per", per)? else {
+            return Err(arguments::refused("per", "more than zero seconds, and has an end", per));
         };
-        let limit = Limit { count: limit, per_ns: u64::try_from(per.as_nanos()).unwrap_or(u64::MAX) };
+        let limit = Limit { count, per_ns: u64::try_from(per.as_nanos()).unwrap_or(u64::MAX) };
         if !limit.is_possible() {
             let reason = "a rate limit allows at least one, and at most one a nanosecond";
             return Err(errors::exception(py, &Error::InvalidArgument { reason }));
         }
-        Ok(Rate { cache: cache.clone().unbind(), key: bytes.into(), limit })
+        Ok(Rate { cache: cache.clone().unbind(), key: bytes.into(), limit, is_told: AtomicBool::new(false) })
     }
 
-    fn _hit(&self, key: &Bound<'_, PyAny>, cost: u64) -> PyResult<(bool, u64, f64)> {
+    fn _hit(&self, key: &Bound<'_, PyAny>, cost: &Bound<'_, PyAny>) -> PyResult<(bool, u64, f64)> {
         let py = key.py();
+        let cost = arguments::count("cost", cost, 0..=u64::MAX)?;
         let at = self.cache.get().handle.writing_scope().map_err(Cache::raise(py))?;
         let map = at.map;
         let own = map.lease_name(Kind::Limit, at.key(&self.key)).map_err(Cache::raise(py))?;
@@ -358,6 +394,15 @@ impl Rate {
             own
         };
         let hit = map.hit(name, self.limit, cost).map_err(Cache::raise(py))?;
+        if hit.is_other {
+            let (name, Limit { count, per_ns }) = (String::from_utf8_lossy(&self.key), self.limit);
+            let text = format!(
+                "the rate limit {name:?} is {count} in {} s here, and another for who was counted before; each caller \
+                 goes by its own numbers, so let all name the same",
+                per_ns as f64 / 1e9
+            );
+            warn_of_others(py, &self.is_told, 2, text)?;
+        }
         Ok((hit.is_allowed, hit.remaining, hit.retry_after_ns as f64 / 1e9))
     }
 }
@@ -400,7 +445,8 @@ impl Cache {
     }
 
     /// The semaphore of that name: `value` threads or tasks of all processes hold it at a time.
-    /// Otherwise as `lock`.
+    /// Otherwise as `lock`. Each caller goes by its own `value`: UserWarning where one meets a
+    /// holder who named another.
     ///
     /// >>> gate = cache.semaphore("gpu", 2)
     /// >>> gate.acquire(), gate.acquire(), gate.acquire(blocking=False)
@@ -411,20 +457,19 @@ impl Cache {
     fn semaphore<'py>(
         this: &Bound<'py, Self>,
         name: &Bound<'py, PyAny>,
-        value: u32,
+        value: &Bound<'py, PyAny>,
         ttl: Option<Ttl>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if value == 0 {
-            let reason = "a semaphore has 1 to 1,024 permits";
-            return Err(errors::exception(this.py(), &Error::InvalidArgument { reason }));
-        }
+        let value = arguments::count("value", value, 1..=cache_core::PERMIT_COUNT_MAX.into())?;
         leases(this.py(), "Semaphore")?.call1((this, name, value, seconds(ttl), false))
     }
 
     /// The rate limit of that name: `limit` hits in each `per` seconds, by all processes
     /// together. As many are allowed at once, and then one after the other as time passes.
     ///
-    /// As a decorator it lets calls wait until they are allowed.
+    /// As a decorator it lets calls wait until they are allowed, and so does ``acquire``; with
+    /// ``key=`` each key by itself. Each caller goes by its own numbers: UserWarning where hits
+    /// were counted by others.
     ///
     /// >>> api = cache.rate_limit("api", 2, per=60)
     /// >>> api.hit("ann"), api.hit("ann").allowed, api.hit("ann").allowed
@@ -434,7 +479,7 @@ impl Cache {
     fn rate_limit<'py>(
         this: &Bound<'py, Self>,
         name: &Bound<'py, PyAny>,
-        limit: u64,
+        limit: &Bound<'py, PyAny>,
         per: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         leases(this.py(), "RateLimit")?.call1((this, name, limit, per))

@@ -113,7 +113,8 @@ impl Cache {
     ///
     /// In the default namespace they are those of the whole region, with its sizes. In another
     /// they are hits, misses, sets, deletes, evictions and expirations there; a process that was
-    /// killed took up to 64 of each with it.
+    /// killed took up to 64 of each with it. Expirations are items whose space came back because
+    /// they were over: by their ttl, by a `clear` or by an eviction by a tag.
     ///
     /// Args:
     ///     reset: Begin to count anew, for everybody, after these were read. What others count at

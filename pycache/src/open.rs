@@ -2,7 +2,7 @@
 //! told about the outcome, and what a pickled handle needs to open the same region again.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_shm::{Error, Mismatch, Mode, Opened, Settings};
@@ -13,13 +13,12 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::arguments::{self, Given, Ttl};
-use crate::errors;
 use crate::local::Local;
-use crate::logs;
 use crate::value::coder::{Coder, Wanted};
+use crate::{errors, kept, logs};
 
 /// Most objects that a handle keeps.
-const LOCAL_COUNT_MAX: usize = 1 << 30;
+const LOCAL_COUNT_MAX: u64 = 1 << 30;
 
 /// Which region a handle is on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,13 +59,40 @@ pub(crate) struct Options {
 }
 
 /// The table of objects that a handle keeps, if it has one.
-pub(crate) fn local(py: Python<'_>, count_max: usize, share_mutable: bool) -> PyResult<Option<Box<Local>>> {
+pub(crate) fn local(
+    py: Python<'_>,
+    count_max: Option<&Bound<'_, PyAny>>,
+    share_mutable: bool,
+) -> PyResult<Option<Box<Local>>> {
+    let count_max = count_max.map_or(Ok(0), |count| arguments::count("local", count, 0..=LOCAL_COUNT_MAX))?;
     match count_max {
         0 if share_mutable => Err(invalid(py, "share_mutable is for local=, which keeps objects")),
         0 => Ok(None),
-        1..=LOCAL_COUNT_MAX => Ok(Some(Box::new(Local::new(count_max, share_mutable)))),
-        _ => Err(invalid(py, "local is a number of objects, at most 2**30")),
+        _ => Ok(Some(Box::new(Local::new(count_max as usize, share_mutable)))),
     }
+}
+
+/// Says once what looks like an option in the environment and is none.
+fn tell_unknown_variables(py: Python<'_>) -> PyResult<()> {
+    static LOOKED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: only who comes first matters.
+    if LOOKED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let unknown = cache_shm::unknown_variables();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<String> = cache_shm::variables().collect();
+    let text = "no option of the cache, and without effect: %s in the environment; there are %s";
+    let logger = kept::load(py, "logging")?.call_method1("getLogger", ("pycache",))?;
+    logger.call_method1("warning", (text, unknown.join(", "), known.join(", ")))?;
+    Ok(())
+}
+
+/// Permission bits.
+pub(crate) fn mode(object: &Bound<'_, PyAny>) -> PyResult<u32> {
+    arguments::count("mode", object, 0..=0o777).map(|mode| mode as u32)
 }
 
 /// The name of a region: text, or None for a private one.
@@ -158,7 +184,7 @@ pub(crate) fn coder<'py>(
     configured: &Settings,
     serializer: Given<'py>,
     compress: Given<'py>,
-    compress_min: Option<i64>,
+    compress_min: Option<&Bound<'py, PyAny>>,
     secret: Given<'py>,
     secret_file: Option<PathBuf>,
 ) -> PyResult<Coder> {
@@ -176,7 +202,11 @@ pub(crate) fn coder<'py>(
     };
     let compress = given_or(py, compress, configured.compress);
     let compress = compress.as_ref().map(|text| text.extract::<PyBackedStr>()).transpose()?;
-    let min = compress_min.or(configured.compress_min.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)));
+    let bytes = |object| arguments::count("compress_min", object, 0..=i64::MAX as u64).map(|bytes| bytes as i64);
+    let min = compress_min
+        .map(bytes)
+        .transpose()?
+        .or(configured.compress_min.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)));
     Coder::new(
         py,
         &Wanted {
@@ -233,6 +263,7 @@ impl Options {
         let cache = py.detach(|| if self.read_only { builder.open() } else { builder.open_or_create() });
         let cache = cache.map_err(|error| errors::exception(py, &error))?;
         logs::deliver(py, &cache);
+        tell_unknown_variables(py)?;
         self.tell(py, cache.opened())?;
         self.enter(py, cache)
     }

@@ -316,11 +316,31 @@ impl Cache {
         self.taken(value.py(), Key::of(key, &mut scratch)?.bytes, &meta, &copy).map(Some)
     }
 
-    pub fn pop_bytes(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<(Meta, Vec<u8>)>> {
-        self.write(py, 0, |at, timeout_ns| {
+    pub fn pop_bytes(&self, py: Python<'_>, key: Key<'_>) -> PyResult<Option<(Meta, Vec<u8>)>> {
+        let taken = self.write(py, 0, |at, timeout_ns| {
             let mut copy = Vec::new();
-            Ok(at.map.take(at.key(key), timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
-        })
+            Ok(at.map.take(at.key(key.bytes), timeout_ns, &mut copy)?.map(|meta| (meta, copy)))
+        })?;
+        self.forget_raised(py, key)?;
+        Ok(taken)
+    }
+
+    /// Removes the key, and what is remembered of its function; true if there was a value.
+    pub fn remove(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let (py, mut scratch) = (key.py(), Scratch::new());
+        let key = Key::of(key, &mut scratch)?;
+        let was_there = self.write(py, 0, |at, timeout_ns| at.map.delete(at.key(key.bytes), timeout_ns))?;
+        self.forget_raised(py, key)?;
+        Ok(was_there)
+    }
+
+    /// The next miss of `key` calls its function.
+    fn forget_raised(&self, py: Python<'_>, key: Key<'_>) -> PyResult<()> {
+        let Some(aside) = key.raised() else { return Ok(()) };
+        if self.handle.scope().and_then(|at| at.map.contains(at.key(&aside))).map_err(Self::raise(py))? {
+            self.write(py, 0, |at, timeout_ns| at.map.delete(at.key(&aside), timeout_ns))?;
+        }
+        Ok(())
     }
 
     /// Adds `delta`; `default` stands for the value of a missing key, which gets `ttl`.

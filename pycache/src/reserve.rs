@@ -3,7 +3,7 @@
 use cache_shm::Error;
 use pyo3::prelude::*;
 
-use crate::arguments::{Given, keep};
+use crate::arguments::{self, Given, keep};
 use crate::cache::Cache;
 use crate::errors;
 use crate::kept::load;
@@ -29,7 +29,7 @@ impl Cache {
     fn reserve<'py>(
         this: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
-        nbytes: usize,
+        nbytes: &Bound<'py, PyAny>,
         ttl: Given<'py>,
         tags: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -41,10 +41,10 @@ impl Cache {
         if cache.options.read_only {
             return Err(errors::exception(py, &Error::ReadOnly));
         }
-        let (bytes, bytes_max) = (nbytes as u64, cache.value_bytes_max);
+        let (bytes, bytes_max) = (arguments::count("nbytes", nbytes, 0..=u64::MAX)?, cache.value_bytes_max);
         if bytes > bytes_max {
             return Err(errors::exception(py, &Error::ValueTooLarge { bytes, bytes_max }));
         }
-        load(py, "pycache._views")?.getattr("Reservation")?.call1((this, key, nbytes, keep(py, &ttl, tags.as_ref())?))
+        load(py, "pycache._views")?.getattr("Reservation")?.call1((this, key, bytes, keep(py, &ttl, tags.as_ref())?))
     }
 }

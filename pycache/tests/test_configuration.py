@@ -43,6 +43,19 @@ def configure(directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return configure
 
 
+def test_a_variable_that_is_no_option_is_told_once(configure: Configure) -> None:
+    script = (
+        "import logging; logging.basicConfig(format='%(levelname)s %(name)s %(message)s')\n"
+        "from pycache import Cache\n"
+        "for _ in range(2): Cache(None, size='2MB')\n"
+    )
+    environment = os.environ | {"CACHE_SHM_EVICTION": "false", "CACHE_SHM_EVICT": "false"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=environment)
+    [line] = done.stderr.splitlines()
+    assert line.startswith("WARNING pycache no option of the cache") and ": CACHE_SHM_EVICTION in" in line
+    assert "CACHE_SHM_EVICT," in line and "CACHE_SHM_CONFIG" in line
+
+
 def test_arguments_stand_before_the_environment_the_region_the_default_section_and_the_library(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,9 @@ import os
 import signal
 import threading
 import time
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -80,6 +83,82 @@ def test_only_the_leader_gets_the_exception_and_the_next_one_leads(cache: Cache)
         thread.join(workers.PATIENCE)
     assert len(calls) == 2
     assert sorted(map(str, said)) == ["<class 'ZeroDivisionError'>", "value", "value", "value"]
+
+
+def test_behind_a_function_that_always_raises_each_caller_calls_it_in_turn(cache: Cache) -> None:
+    at_once: list[int] = []
+    said: list[str] = []
+
+    def make() -> None:
+        at_once.append(len(running) + 1)
+        running.append(1)
+        time.sleep(0.001)
+        running.pop()
+        raise LookupError(len(at_once))
+
+    running: list[int] = []
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait(workers.PATIENCE)
+        try:
+            cache.get_or_set("key", make)
+        except LookupError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(workers.PATIENCE)
+    assert at_once == [1] * 4 and sorted(said) == ["1", "2", "3", "4"], "each its own exception"
+
+
+async def fetch() -> str:
+    return "fetched"
+
+
+@pytest.mark.parametrize("function", [fetch, lambda: fetch(), partial(fetch)])
+@pytest.mark.filterwarnings("error")
+def test_a_coroutine_is_no_value(cache: Cache, function: Any) -> None:
+    for _ in range(2):
+        with pytest.raises(TypeError, match="aget_or_set"):
+            cache.get_or_set("key", function, negative_ttl=60, negative=TypeError)
+    with pytest.raises(TypeError, match="aget_or_set"):
+        cache.memoize(prefix="f")(lambda: function())()
+    for give in (cache.get_or_set, cache.aget_or_set):
+        with closing(fetch()) as coroutine, pytest.raises(TypeError, match="without calling it"):
+            give("key", coroutine)
+    assert "key" not in cache and not cache.failures
+    assert asyncio.run(cache.aget_or_set("key", function)) == "fetched"
+
+
+def test_waits_are_timedeltas_too(cache: Cache) -> None:
+    soon = timedelta(milliseconds=10)
+    with Cache(None, size="2MB", timeout=timedelta(seconds=2)) as timed:
+        assert timed.timeout == 2
+    holder = cache.lock("a")
+    holder.acquire()
+    assert not in_thread(lambda: cache.lock("a").acquire(timeout=soon))
+
+    async def work() -> bool:
+        return await cache.alock("a").aacquire(soon)
+
+    assert asyncio.run(work()) is False
+    assert cache.get_or_set("key", lambda: 5, wait=soon) == 5
+    for wrong, error in ((-1, ValueError), (timedelta(seconds=-1), ValueError), (float("nan"), ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="wait"):
+            cache.get_or_set("other", lambda: 5, wait=wrong)  # type: ignore[arg-type]
+        with pytest.raises(error, match="wait"):
+            cache.memoize(prefix="f", wait=wrong)  # type: ignore[call-overload]
+
+
+def in_thread(action: Any) -> Any:
+    said: list[Any] = []
+    thread = threading.Thread(target=lambda: said.append(action()))
+    thread.start()
+    thread.join(workers.PATIENCE)
+    return said[0]
 
 
 def test_a_recursion_for_the_same_key_does_not_wait_for_itself(cache: Cache) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +57,7 @@ def test_who_does_not_hold_a_lock_cannot_release_it(cache: Cache) -> None:
                 action()
             assert isinstance(raised.value, RuntimeError) and isinstance(raised.value, CacheError)
             assert raised.value.code == "not_holder"
+            assert "did not acquire it by this object" in str(raised.value)
     assert lock.owned()
     lock.release()
     with pytest.raises(NotHolder):
@@ -109,7 +111,7 @@ def test_a_ttl_ends_a_lock_and_extend_moves_the_end(cache: Cache) -> None:
     assert other.acquire(timeout=workers.PATIENCE)
     assert not lock.owned() and other.owned()
     for action in (lambda: lock.extend(1), lock.release):
-        with pytest.raises(NotHolder):
+        with pytest.raises(NotHolder, match="its ttl has passed"):
             action()
     assert other.owned()
 
@@ -301,6 +303,23 @@ def test_a_semaphore_has_a_number_of_permits(cache: Cache, value: int) -> None:
         cache.semaphore("a", value)
 
 
+def test_a_semaphore_of_another_number_is_noticed(cache: Cache) -> None:
+    gate = cache.semaphore("gpu", 2)
+    with gate, pytest.warns(UserWarning, match="'?gpu.* 2 permits .* and 3 here") as told:
+        other = cache.semaphore("gpu", 3)
+        assert other.acquire(False) and other.acquire(False) and not other.acquire(False)
+    assert len(told) == 1 and told[0].filename == __file__, "once for each object"
+    assert other.acquire(False)
+    with pytest.warns(UserWarning, match="3 permits .* and 2 here") as told:
+        assert not gate.acquire(False) and not gate.acquire(False)
+    assert len(told) == 1
+    for _ in range(3):
+        other.release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.semaphore("gpu", 4), cache.semaphore("disk", 4)
+
+
 def test_who_waits_for_any_permit_is_woken(cache: Cache) -> None:
     gate = cache.semaphore("a", 2)
     gate.acquire()
@@ -333,6 +352,61 @@ def test_a_limit_allows_so_many_hits(cache: Cache) -> None:
 def test_a_limit_is_of_something(cache: Cache, limit: int, per: Any) -> None:
     with pytest.raises(InvalidArgument):
         cache.rate_limit("a", limit, per)
+
+
+def test_a_limit_of_another_number_is_noticed(cache: Cache) -> None:
+    limit, same, other = (cache.rate_limit("api", count, per=60) for count in (5, 5, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert limit.hit("ann").allowed and same.hit("ann").allowed and other.hit("bob").allowed
+    with pytest.warns(UserWarning, match="api.* 4 in 60 s here") as told:
+        other.hit("ann")
+        other.hit("ann")
+    assert len(told) == 1 and told[0].filename == __file__
+
+
+def test_acquire_waits_for_each_key_by_itself(cache: Cache) -> None:
+    limit = cache.rate_limit("a", 1, per=0.05)
+    assert limit.acquire("ann") and limit.acquire("bob")
+    started = time.monotonic()
+    assert limit.acquire("ann", timeout=workers.PATIENCE) and time.monotonic() - started > 0.03
+    slow = cache.rate_limit("b", 1, per=3600)
+    assert slow.acquire()
+    started = time.monotonic()
+    assert not slow.acquire(timeout=timedelta(minutes=5)) and time.monotonic() - started < 5, "it would be too late"
+
+    async def work() -> list[bool]:
+        return [await slow.aacquire(timeout=5), await slow.aacquire("cid"), await limit.aacquire("ann")]
+
+    assert asyncio.run(work()) == [False, True, True]
+    for wrong in (-2, timedelta(seconds=-2), float("nan")):
+        with pytest.raises(ValueError, match="timeout"):
+            slow.acquire(timeout=wrong)
+        with pytest.raises(ValueError, match="timeout"):
+            asyncio.run(slow.aacquire(timeout=wrong))
+
+
+def test_a_decorated_function_waits_for_each_key_by_itself(cache: Cache) -> None:
+    limit, calls = cache.rate_limit("a", 1, per=0.05), []
+
+    @limit(key=lambda to, text="": to)
+    def send(to: str, text: str = "") -> str:
+        calls.append(to)
+        return f"{to}: {text}"
+
+    started = time.monotonic()
+    assert [send("ann", "1"), send("bob"), send(to="cid")] == ["ann: 1", "bob: ", "cid: "]
+    assert send("ann", text="2") == "ann: 2" and time.monotonic() - started > 0.03
+    assert not limit.hit("ann").allowed and limit.hit().allowed
+
+    @limit(key=lambda to: to)
+    async def asend(to: str) -> str:
+        return to
+
+    async def work() -> list[str]:
+        return list(await asyncio.gather(asend("dan"), asend("eve"), asend("dan")))
+
+    assert asyncio.run(work()) == ["dan", "eve", "dan"]
 
 
 def test_decorated_calls_wait_for_their_turn(cache: Cache) -> None:

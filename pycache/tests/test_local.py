@@ -285,7 +285,7 @@ def test_memoized_values_are_given_again(local: Cache) -> None:
 
 def test_wrong_counts_are_refused(directory: str) -> None:
     cases: list[tuple[dict[str, Any], type[Exception]]] = [
-        ({"local": -1}, OverflowError),
+        ({"local": -1}, InvalidArgument),
         ({"local": 2**40}, InvalidArgument),
         ({"local": "many"}, TypeError),
         ({"share_mutable": True}, InvalidArgument),

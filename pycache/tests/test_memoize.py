@@ -188,6 +188,40 @@ def test_clear_bypass_refresh_and_version(cache: Cache) -> None:
     assert f.cache_info() == (0, 0) and f() == 5 and other() == 4
 
 
+def test_tags_are_made_of_the_arguments(cache: Cache) -> None:
+    calls: list[int] = []
+
+    @cache.memoize(prefix="page", tags=lambda number, lang="en": [f"page:{number}", lang])
+    def page(number: int, lang: str = "en") -> str:
+        calls.append(number)
+        return f"{number} {lang}"
+
+    @cache.memoize(prefix="apage", tags=lambda number: None if number == 2 else f"page:{number}")
+    async def apage(number: int) -> str:
+        calls.append(number)
+        return str(number)
+
+    def ask() -> list[int]:
+        calls.clear()
+        assert [page(1), page(number=2), page(1, "de")] == ["1 en", "2 en", "1 de"]
+        assert [asyncio.run(apage(1)), asyncio.run(apage(2))] == ["1", "2"]
+        return list(calls)
+
+    assert (ask(), ask()) == ([1, 2, 1, 1, 2], [])
+    cache.evict_tag("page:1")
+    assert (ask(), ask()) == ([1, 1, 1], [])
+    cache.evict_tag("de")
+    assert ask() == [1]
+    page.refresh(2)
+    cache.evict_tag("page:2")
+    assert ask() == [2], "refreshed with its tags"
+    page.cache_clear()
+    assert ask() == [1, 2, 1], "beside the tag of the function"
+    assert not cache.failures
+    with pytest.raises(TypeError):
+        cache.memoize(prefix="wrong", tags=lambda: 5)(lambda: 1)()
+
+
 def test_what_has_no_name_or_no_value_is_refused(cache: Cache) -> None:
     with pytest.raises(ValueError, match="prefix"):
         cache.memoize(lambda: 1)

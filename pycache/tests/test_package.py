@@ -165,6 +165,36 @@ class Shelf:
     def book(self, number: int) -> str:
         return str(number)
 
+    @cache.memoize
+    @classmethod
+    def made(cls, number: int) -> str:
+        return str(number)
+
+    @cache.memoize(ttl=5)
+    @classmethod
+    def amade(cls, number: int) -> str:
+        return str(number)
+
+    @cache.memoize
+    @staticmethod
+    def plain(number: int) -> bytes:
+        return b""
+
+    @cache.memoize(tags=lambda number: f"n:{number}", wait=timedelta(seconds=5))
+    @staticmethod
+    def dated(number: int) -> bytes:
+        return b""
+
+    @staticmethod
+    @cache.memoize
+    def outer(number: int) -> bytes:
+        return b""
+
+    @classmethod
+    @cache.memoize
+    def couter(cls, number: int) -> bytes:
+        return b""
+
 async def wait_for_it() -> None:
     assert_type(await cache.aget_or_set("a", lambda: [1]), list[int])
     assert_type(await aload(5), str)
@@ -175,7 +205,45 @@ assert_type(load(5, wide=True), list[int])
 assert_type(load.refresh(5), list[int])
 assert_type(load.cache_key(5), str)
 assert_type(load.cache_info().hits, int)
-assert_type(Shelf().book(5), str)
+shelf = Shelf()
+assert_type(shelf.book(5), str)
+assert_type(Shelf.made(5), str)
+assert_type(shelf.made(number=5), str)
+assert_type(shelf.amade(5), str)
+assert_type(Shelf.plain(5), bytes)
+assert_type(Shelf.plain(5), bytes)
+assert_type(Shelf.dated(5), bytes)
+assert_type(Shelf.outer(5), bytes)
+assert_type(Shelf.couter(5), bytes)
+assert_type(shelf.book.cache_info().hits, int)
+shelf.book.cache_clear()
+assert_type(shelf.book.cache_key(shelf, 5), str)
+assert_type(Shelf.book.cache_key(shelf, 5), str)
+assert_type(Shelf.book.bypass(shelf, 5), str)
+assert_type(shelf.book.bypass(shelf, 5), str)
+assert_type(Shelf.made.cache_key(Shelf, 5), str)
+assert_type(shelf.made.cache_info().misses, int)
+assert_type(Shelf.plain.bypass(5), bytes)
+assert_type(Shelf.plain.cache_key(5), str)
+with cache.view("a") or memoryview(b"") as view:
+    assert_type(view, memoryview)
+found = cache.view("a")
+if found is not None:
+    with found as lent:
+        assert_type(lent, memoryview)
+limit = cache.rate_limit("a", 5, per=timedelta(hours=1))
+
+@limit
+def plain(number: int) -> int:
+    return number
+
+@limit(key=lambda number: number)
+def keyed(number: int) -> int:
+    return number
+
+assert_type(plain(5), int)
+assert_type(keyed(5), int)
+assert_type(limit.acquire("ann", timeout=timedelta(seconds=1)), bool)
 assert_type(cache.add("a", [1], ttl=None), bool)
 assert_type(cache.incr("n", default=0), int)
 assert_type(cache.ttl("a"), float | None)

@@ -351,8 +351,8 @@ def test_who_waits_for_a_leader_gets_its_exception(cache_shm: Cache) -> None:
 def test_a_remembered_class_is_never_loaded_and_never_another(cache_shm: Cache) -> None:
     make = Numbers()
     for found in (("os", "system", ("true",)), ("nowhere", "Absent", ()), ("builtins", "ValueError", ()), 5, ("a",)):
-        cache_shm["key\0raised"] = found
         cache_shm.delete("key")
+        cache_shm["key\0raised"] = found
         before = make.calls
         assert cache_shm.get_or_set("key", make, negative_ttl=60, negative=LookupError) == before + 1
 
@@ -386,6 +386,26 @@ def test_clear_and_refresh_forget_an_exception(cache_shm: Cache) -> None:
     assert asked.refresh() == 4
     cache_shm.delete(asked.cache_key())
     assert asked() == 5
+
+
+@pytest.mark.parametrize("key", ["key", 7, b"key", ("key", 7), "k" * 65_535])
+@pytest.mark.parametrize("remove", [Cache.delete, Cache.__delitem__, Cache.pop, lambda cache, key: cache.delete_many([key])])
+def test_whoever_removes_a_key_removes_its_exception(cache_shm: Cache, key: Any, remove: Any) -> None:
+    make = Numbers()
+    for stores in (True, False):
+        make.error = NotFound()
+        for _ in range(2):
+            with pytest.raises(NotFound):
+                cache_shm.get_or_set(key, make, negative_ttl=60, negative=NotFound)
+        make.error = None
+        if stores:
+            assert cache_shm.add(key, "another")
+            remove(cache_shm, key)
+        else:
+            cache_shm.delete(key)
+        calls = make.calls
+        assert cache_shm.get_or_set(key, make, negative_ttl=60, negative=NotFound) == calls + 1
+        cache_shm.clear()
 
 
 # --- arguments ----------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_cas_gives_the_value_a_time_to_live(cache: Cache) -> None:
 @pytest.mark.parametrize("token", ["1", 1.0, True, -1, 2**64])
 def test_a_token_is_what_gets_gave(cache: Cache, token: Any) -> None:
     cache["a"] = 1
-    with pytest.raises(TypeError, match="token"):
+    with pytest.raises((TypeError, ValueError), match="token"):
         cache.cas("a", 2, token)
     assert cache["a"] == 1
 

@@ -95,10 +95,10 @@ class Plan:
         self.on_error = on_error
         self.wait = wait
 
-    def tagged(self, tag: str) -> Plan:
-        """The same with one more tag."""
+    def tagged(self, *tags: str | bytes) -> Plan:
+        """The same with more tags."""
         plan = copy(self)
-        plan.keep = self.keep | {"tags": (*self.keep.get("tags", ()), tag)}
+        plan.keep = self.keep | {"tags": (*self.keep.get("tags", ()), *tags)}
         return plan
 
 
@@ -141,7 +141,10 @@ def count(
 
 
 def _aside(key: Any) -> Any:
-    return key + _RAISED if isinstance(key, str) else (key, _RAISED)
+    """The key under which an exception is remembered: `delete` of the key knows it as well."""
+    if isinstance(key, (str, int)):
+        return f"{key}{_RAISED}"
+    return key + _RAISED.encode() if isinstance(key, bytes) else (key, _RAISED)
 
 
 def _class_named(module: str, name: str) -> Any:
@@ -247,13 +250,13 @@ def _making(cache: _Caches, key: Any, plan: Plan, old: _Old | None) -> Iterator[
     try:
         yield
     except plan.negative as error:
-        _remember(cache, key, plan, error)
         if old is not None:
-            # The exception is the answer now.
+            # The exception is the answer now. First, since whoever removes a key removes its exception.
             try:
                 cache.delete(key)
             except Exception as failure:
                 failed(cache, failure, "call")
+        _remember(cache, key, plan, error)
         raise
 
 
@@ -272,6 +275,17 @@ def _is_renewed(cache: _Caches, key: Any, old: _Old, on_error: str) -> Any:
         failed(cache, error, on_error)
         return MISSING
     return MISSING if version in (None, old[1]) else value
+
+
+def refuse_awaitable(value: Any) -> Any:
+    """``value``, unless it is a coroutine or the like: that has no value yet, and none that could be kept."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(
+            "the function returned a coroutine, which is not awaited here: use aget_or_set, or decorate the coroutine function itself"
+        )
+    return value
 
 
 # --- threads ------------------------------------------------------------------------------------
@@ -353,7 +367,7 @@ def get_or_set(
         begun = Begun(cache, plan)
         with _making(cache, key, plan, None):
             value = function()
-        return store(cache, key, value, plan, replaces, begun)
+        return store(cache, key, refuse_awaitable(value), plan, replaces, begun)
 
 
 def _renew(cache: _Caches, key: Any, function: Callable[[], Any], plan: Plan, old: _Old) -> Any:
@@ -371,7 +385,7 @@ def _renew(cache: _Caches, key: Any, function: Callable[[], Any], plan: Plan, ol
         except Exception as error:
             _renewal_failed(cache, plan, error)
             return old[0]
-        return store(cache, key, value, plan, False, begun, old[1])
+        return store(cache, key, refuse_awaitable(value), plan, False, begun, old[1])
 
 
 # --- tasks --------------------------------------------------------------------------------------

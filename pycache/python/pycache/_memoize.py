@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial, wraps
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, NamedTuple
 
 from . import _flight
 from ._flight import MISSING
@@ -31,48 +31,12 @@ _CONSTANT = _PLAIN | {bool, float}
 
 _LOG = logging.getLogger("pycache")
 
-_P = ParamSpec("_P")
-_Q = ParamSpec("_Q")
-_S = TypeVar("_S")
-_R = TypeVar("_R")
-_R_co = TypeVar("_R_co", covariant=True)
-
 
 class CacheInfo(NamedTuple):
     """Calls of this process that found a value, and that did not."""
 
     hits: int
     misses: int
-
-
-class Memoized(Protocol, Generic[_P, _R_co]):
-    """What a decorated function is to a type checker; it is a function."""
-
-    @property
-    def __wrapped__(self) -> Callable[_P, _R_co]: ...
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Memoized[_P, _R_co]: ...
-    @overload
-    def __get__(self: Memoized[Concatenate[_S, _Q], _R], instance: _S, owner: Any = None) -> Callable[_Q, _R]: ...
-    def bypass(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
-        """Calls the function itself."""
-
-    def refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
-        """Calls the function and stores what it returns."""
-
-    def cache_key(self, *args: _P.args, **kwargs: _P.kwargs) -> str:
-        """The key of that call; UnsupportedType if its arguments make none."""
-
-    def cache_clear(self) -> None:
-        """Removes every value of the function, for all processes."""
-
-    def cache_info(self) -> CacheInfo:
-        """Hits and misses of this process."""
-
-
-class _Memoize(Protocol):
-    def __call__(self, function: Callable[_P, _R], /) -> Memoized[_P, _R]: ...
 
 
 def _name(function: Any) -> str:
@@ -133,6 +97,7 @@ class Memoize:
         self,
         cache: Cache[Any, Any],
         plan: _flight.Plan,
+        tags_of: Callable[..., Any] | None = None,
         *,
         key: Callable[..., Any] | None = None,
         prefix: str | None = None,
@@ -142,7 +107,7 @@ class Memoize:
     ) -> None:
         if isinstance(ignore, str):
             raise TypeError("ignore is a collection of names of parameters, not a str")
-        self._cache, self._plan, self._key, self._prefix = cache, plan, key, prefix
+        self._cache, self._plan, self._tags_of, self._key, self._prefix = cache, plan, tags_of, key, prefix
         self._typed, self._ignore, self._version = typed, frozenset(ignore), version
 
     def __call__(self, function: Any) -> Any:
@@ -222,7 +187,7 @@ class Memoize:
         return key_of, begin, probe
 
     def _wrap(self, function: Any, key_of: Callable[..., str], tag: str, probe: Probe | None) -> Any:
-        cache, plan = self._cache, self._plan.tagged(tag)
+        cache, plan, tags_of = self._cache, self._plan.tagged(tag), self._tags_of
         on_error = plan.on_error
         probed = probe.find if probe is not None else lambda _arguments, _keywords: _UNUSUAL
         hits = misses = 0
@@ -243,6 +208,13 @@ class Memoize:
                     "name what tells calls apart by key=, or give its class a __cache_key__()): %s",
                     getattr(function, "__qualname__", tag), error,
                 )
+
+        def plan_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> _flight.Plan:
+            """The plan with the tags of this call."""
+            tags = None if tags_of is None else tags_of(*arguments, **keywords)
+            if tags is None:
+                return plan
+            return plan.tagged(tags) if isinstance(tags, (str, bytes)) else plan.tagged(*tags)
 
         def look(
             arguments: tuple[Any, ...], keywords: dict[str, Any], is_absent: bool
@@ -283,11 +255,12 @@ class Memoize:
                 if key is None:
                     return await function(*arguments, **keywords)
                 make = partial(function, *arguments, **keywords)
-                return await _flight.fly(cache, key, make, plan, old, is_bad)
+                return await _flight.fly(cache, key, make, plan_of(arguments, keywords), old, is_bad)
 
             async def refresh_task(*arguments: Any, **keywords: Any) -> Any:
-                begun = _flight.Begun(cache, plan)
-                return keep_it(arguments, keywords, await function(*arguments, **keywords), begun)
+                own = plan_of(arguments, keywords)
+                begun = _flight.Begun(cache, own)
+                return keep_it(arguments, keywords, await function(*arguments, **keywords), own, begun)
 
             wrapper, refresh = wrapper_task, refresh_task
         else:
@@ -303,22 +276,26 @@ class Memoize:
                 if key is None:
                     return function(*arguments, **keywords)
                 make = partial(function, *arguments, **keywords)
-                return _flight.get_or_set(cache, key, make, plan, None, old, is_bad)
+                return _flight.get_or_set(cache, key, make, plan_of(arguments, keywords), None, old, is_bad)
 
             def refresh_call(*arguments: Any, **keywords: Any) -> Any:
-                begun = _flight.Begun(cache, plan)
-                return keep_it(arguments, keywords, function(*arguments, **keywords), begun)
+                own = plan_of(arguments, keywords)
+                begun = _flight.Begun(cache, own)
+                value = _flight.refuse_awaitable(function(*arguments, **keywords))
+                return keep_it(arguments, keywords, value, own, begun)
 
             wrapper, refresh = wrapper_call, refresh_call
 
-        def keep_it(arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, begun: _flight.Begun) -> Any:
+        def keep_it(
+            arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, own: _flight.Plan, begun: _flight.Begun
+        ) -> Any:
             try:
                 key = key_of(*arguments, **keywords)
             except (CacheError, RecursionError) as error:
                 without_key(error)
                 return value
-            _flight.forget_raised(cache, key, plan)
-            return _flight.store(cache, key, value, plan, True, begun)
+            _flight.forget_raised(cache, key, own)
+            return _flight.store(cache, key, value, own, True, begun)
 
         def cache_clear() -> None:
             """Removes every value of the function, for all processes, in one step."""

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Coroutine, ItemsView, Iterable,
 from datetime import datetime, timedelta
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, final, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeAlias, final, overload, type_check_only
 
 from typing_extensions import Self, TypeVar, disjoint_base
 
-from ._memoize import Memoized, _Memoize
+from ._memoize import CacheInfo
 from ._views import LocalInfo, Reservation
 from .leases import Lock, RateLimit, Semaphore
 
@@ -17,7 +17,10 @@ _Key = TypeVar("_Key", default=Any)
 _Value = TypeVar("_Value", default=Any)
 _Default = TypeVar("_Default")
 _P = ParamSpec("_P")
+_Q = ParamSpec("_Q")
 _R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
+_S = TypeVar("_S")
 _K = TypeVar("_K")
 _V_co = TypeVar("_V_co", covariant=True)
 # One tag, or some.
@@ -92,6 +95,61 @@ __all__ = [
     "thread_number",
 ]
 __version__: str
+
+@type_check_only
+class _Helped(Generic[_P, _R_co]):
+    """What a decorated function has besides being called."""
+
+    @property
+    def __wrapped__(self) -> Callable[_P, _R_co]: ...
+    def bypass(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
+        """Calls the function itself."""
+
+    def refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
+        """Calls the function and stores what it returns."""
+
+    def cache_key(self, *args: _P.args, **kwargs: _P.kwargs) -> str:
+        """The key of that call; UnsupportedType if its arguments make none."""
+
+    def cache_clear(self) -> None:
+        """Removes every value of the function, for all processes."""
+
+    def cache_info(self) -> CacheInfo:
+        """Hits and misses of this process."""
+
+@type_check_only
+class _Bound(_Helped[_P, _R_co], Generic[_P, _Q, _R_co]):
+    """What a decorated method is to a type checker, seen by way of its object: it is called without
+    ``self``, and its helpers with it.
+    """
+
+    def __call__(self, *args: _Q.args, **kwargs: _Q.kwargs) -> _R_co: ...
+
+@type_check_only
+class _Memoized(_Helped[_P, _R_co], Generic[_P, _R_co]):
+    """What a decorated function is to a type checker; it is a function."""
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+    @overload
+    def __get__(
+        self: _Memoized[Concatenate[_S, _Q], _R], instance: _S, owner: Any = None
+    ) -> _Bound[Concatenate[_S, _Q], _Q, _R]: ...
+
+@type_check_only
+class _ClassMemoized(_Helped[Concatenate[type[_S], _Q], _R_co], Generic[_S, _Q, _R_co]):
+    """A decorated classmethod, or a function whose first argument is a class."""
+
+    def __call__(self, of: type[_S], /, *args: _Q.args, **kwargs: _Q.kwargs) -> _R_co: ...
+    def __get__(self, instance: Any, owner: Any = None) -> _Bound[Concatenate[type[_S], _Q], _Q, _R_co]: ...
+
+@type_check_only
+class _Memoize(Protocol):
+    @overload
+    def __call__(self, function: Callable[Concatenate[type[_S], _Q], _R], /) -> _ClassMemoized[_S, _Q, _R]: ...
+    @overload
+    def __call__(self, function: Callable[_P, _R], /) -> _Memoized[_P, _R]: ...
 
 class CacheError(Exception):
     """Base of every error of the cache; ``code`` is its word in the table of errors."""
@@ -257,7 +315,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         secret: str | bytes | None = ...,
         secret_file: str | PathLike[str] | None = None,
         namespace: str | None = None,
-        local: int = 0,
+        local: int | None = None,
         share_mutable: bool = False,
     ) -> Self: ...
     @overload
@@ -403,7 +461,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         negative_ttl: float | timedelta | None = None,
         negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
+        wait: float | timedelta | None = None,
     ) -> _Value:
         """The value; if there is none, what the function returns: one caller of the host makes it."""
 
@@ -416,7 +474,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         *,
         tags: _Tags | None = None,
         on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
+        wait: float | timedelta | None = None,
     ) -> _Value: ...
     @overload
     def aget_or_set(
@@ -431,7 +489,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         negative_ttl: float | timedelta | None = None,
         negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
+        wait: float | timedelta | None = None,
     ) -> Coroutine[Any, Any, _Value]:
         """As ``get_or_set`` for the running task; other tasks run while it waits."""
 
@@ -448,7 +506,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         negative_ttl: float | timedelta | None = None,
         negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
+        wait: float | timedelta | None = None,
     ) -> Coroutine[Any, Any, _Value]: ...
     @overload
     def aget_or_set(
@@ -459,7 +517,7 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         *,
         tags: _Tags | None = None,
         on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
+        wait: float | timedelta | None = None,
     ) -> Coroutine[Any, Any, _Value]: ...
     def _look(self, key: _Key, stale: float, beta: float) -> tuple[_Value, int | None] | None: ...
     def _made(
@@ -480,21 +538,24 @@ class Cache(MutableMapping[_Key, _Value], Generic[_Key, _Value]):
         """The lock of that name, for ``async with``."""
 
     @overload
-    def memoize(self, ttl: Callable[_P, _R], /) -> Memoized[_P, _R]:
+    def memoize(self, ttl: Callable[Concatenate[type[_S], _Q], _R], /) -> _ClassMemoized[_S, _Q, _R]:
         """Decorates a function whose values are kept for all processes, and made once."""
+
+    @overload
+    def memoize(self, ttl: Callable[_P, _R], /) -> _Memoized[_P, _R]: ...
 
     @overload
     def memoize(
         self,
         ttl: float | timedelta | None = ...,
         *,
-        tags: _Tags | None = None,
+        tags: _Tags | Callable[..., _Tags | None] | None = None,
         stale_ttl: float | timedelta | None = None,
         early: float | None = None,
         negative_ttl: float | timedelta | None = None,
         negative: type[Exception] | tuple[type[Exception], ...] | None = None,
         on_error: Literal["call", "raise"] = "call",
-        wait: float = 20.0,
+        wait: float | timedelta | None = None,
         key: Callable[..., Any] | None = None,
         prefix: str | None = None,
         typed: bool = False,
@@ -597,7 +658,7 @@ class Lease:
     """A lock or semaphore of the host: what ``Lock`` and ``Semaphore`` share."""
 
     def __new__(cls, cache: Cache, name: Any, count: int, ttl: float | timedelta | None, reentrant: bool, flight: bool = False) -> Self: ...
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float | timedelta | None = None) -> bool:
         """Takes it; True if it is held now. Waits for ``timeout`` seconds, or for ever (-1)."""
 
     def release(self) -> None:

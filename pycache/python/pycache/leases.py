@@ -9,10 +9,11 @@ import inspect
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from contextlib import suppress
-from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 from . import _pycache
@@ -102,6 +103,16 @@ async def _wait(lease: _pycache.Lease, timeout: float | None) -> bool:
     return True
 
 
+def _seconds(timeout: float | timedelta | None) -> float | None:
+    """How long to wait; None is for ever."""
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if seconds is None or seconds == -1:
+        return None
+    if not seconds >= 0:
+        raise ValueError(f"timeout is zero or more seconds, or -1 to wait for ever, not {timeout!r}")
+    return seconds
+
+
 def _greenlet_sleep() -> Callable[[float], None] | None:
     """What lets the other greenlets of this thread run; None where gevent runs none."""
     gevent: Any = sys.modules.get("gevent")
@@ -116,14 +127,15 @@ def _greenlet_sleep() -> Callable[[float], None] | None:
 
 
 class _Lease(_pycache.Lease):
-    async def aacquire(self, timeout: float = -1) -> bool:
+    async def aacquire(self, timeout: float | timedelta | None = -1) -> bool:
         """As ``acquire`` for the running task; other tasks run while it waits."""
         import asyncio
 
         number = _task()
         if number is None:
             raise RuntimeError("aacquire is awaited in a task")
-        deadline = None if timeout == -1 else time.monotonic() + timeout
+        seconds = _seconds(timeout)
+        deadline = None if seconds is None else time.monotonic() + seconds
         pause = _PAUSE_FIRST
         while not self._try(number):
             left = None if deadline is None else deadline - time.monotonic()
@@ -173,24 +185,58 @@ class RateLimit(_pycache.Rate):
         """Counts ``cost`` hits for ``key`` if they are allowed now; a cost of 0 only asks."""
         return Hit(*self._hit(key, cost))
 
-    def __call__(self, function: _Function) -> _Function:
-        """Decorates a function, or a coroutine function, whose calls wait until they are allowed."""
+    def acquire(self, key: Any = "", cost: int = 1, timeout: float | timedelta | None = -1) -> bool:
+        """Waits until ``cost`` hits for ``key`` are allowed, and counts them.
+
+        False at once if that is later than in ``timeout`` seconds; -1 is for ever.
+        """
+        for pause in self._pauses(key, cost, timeout):
+            if pause is None:
+                return False
+            (_greenlet_sleep() or time.sleep)(pause)
+        return True
+
+    async def aacquire(self, key: Any = "", cost: int = 1, timeout: float | timedelta | None = -1) -> bool:
+        """As ``acquire`` for the running task; other tasks run while it waits."""
+        import asyncio
+
+        for pause in self._pauses(key, cost, timeout):
+            if pause is None:
+                return False
+            await asyncio.sleep(pause)
+        return True
+
+    def _pauses(self, key: Any, cost: int, timeout: float | timedelta | None) -> Iterator[float | None]:
+        """How long to sleep between two tries, until one is allowed; None if that would be too late."""
+        seconds = _seconds(timeout)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not (hit := self.hit(key, cost)).allowed:
+            is_late = deadline is not None and time.monotonic() + hit.retry_after > deadline
+            yield None if is_late else hit.retry_after
+
+    @overload
+    def __call__(self, function: None = None, /, *, key: Callable[..., Any] | None = None) -> Callable[[_Function], _Function]: ...
+    @overload
+    def __call__(self, function: _Function, /, *, key: Callable[..., Any] | None = None) -> _Function: ...
+    def __call__(self, function: Any = None, /, *, key: Callable[..., Any] | None = None) -> Any:
+        """Decorates a function, or a coroutine function, whose calls wait until they are allowed; with
+        ``key``, a function of the same arguments, those of each key by themselves.
+        """
+        if function is None:
+            return partial(self.__call__, key=key)
+        key_of = key or (lambda *_arguments, **_keywords: "")
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
             async def wait(*arguments: Any, **keywords: Any) -> Any:
-                import asyncio
-
-                while not (hit := self.hit()).allowed:
-                    await asyncio.sleep(hit.retry_after)
+                await self.aacquire(key_of(*arguments, **keywords))
                 return await function(*arguments, **keywords)
 
-            return cast(_Function, wait)
+            return wait
 
         @wraps(function)
         def sleep(*arguments: Any, **keywords: Any) -> Any:
-            while not (hit := self.hit()).allowed:
-                time.sleep(hit.retry_after)
+            self.acquire(key_of(*arguments, **keywords))
             return function(*arguments, **keywords)
 
-        return cast(_Function, sleep)
+        return sleep

@@ -19,7 +19,8 @@ use crate::errors;
 
 /// What the refusal of a type says.
 pub(crate) const WANTED: &str = "store bytes, bytearray, str, int, float, bool, None, list, tuple, dict, set, frozenset, \
-     datetime, date, time, timedelta, Decimal or UUID (exactly these, not subclasses), or open the cache with serializer=\"pickle\"";
+     datetime, date, time, timedelta, Decimal or UUID (exactly these, not subclasses), and not inside of others NumPy arrays, \
+     Arrow tables and record batches, and other buffers; or open the cache with serializer=\"pickle\"";
 
 /// Appends objects to a growing buffer.
 pub(crate) struct Encoder {
