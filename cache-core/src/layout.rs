@@ -8,10 +8,10 @@
 //!
 //! ```text
 //! 0        4096
-//! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
-//! | header | control | lanes | participants | stripes | namespaces | tags | leases | segment  |
-//! | 4 KiB  | 1 KiB   | 1 KiB | P x 1408 B   | T x 384 | N x 128    | 8 B  | 64 B   | table 64 |
-//! +--------+---------+-------+--------------+---------+------------+------+--------+----------+
+//! +--------+---------+-------+--------------+---------+------------+------+--------+--------+----------+
+//! | header | control | lanes | participants | stripes | namespaces | tags | leases | sample | segment  |
+//! | 4 KiB  | 1 KiB   | 1 KiB | P x 1408 B   | T x 384 | N x 256    | 8 B  | 64 B   | 8 B    | table 64 |
+//! +--------+---------+-------+--------------+---------+------------+------+--------+--------+----------+
 //! | segments: S x 4 KiB .. 1 MiB, from a multiple of a segment or of 64 KiB to the end         |
 //! +--------------------------------------------------------------------------------------------+
 //! ```
@@ -20,6 +20,7 @@
 use crate::error::{Error, Result};
 
 pub mod lease;
+pub mod sample;
 
 /// First word of a region that is ready, written last. Bytes "CSHMEM" and 0x1a, 0x0a.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CSHMEM\x1a\x0a");
@@ -349,6 +350,10 @@ pub struct Geometry {
     pub tags_offset: u64,
     /// Offset of the lease rows.
     pub leases_offset: u64,
+    /// Offset of the sample of requests.
+    pub sample_offset: u64,
+    /// Records of the sample, a power of two; 0 = none.
+    pub sample_count: u64,
     /// Offset of the segment table.
     pub table_offset: u64,
     /// Offset of the first segment, a multiple of the bytes of a chunk.
@@ -424,7 +429,10 @@ impl Geometry {
         let namespaces_offset = stripes_offset + stripe::BYTES * u64::from(stripe_count);
         let tags_offset = namespaces_offset + namespace::BYTES * u64::from(namespace_count);
         let leases_offset = tags_offset + 8 * u64::from(tag_count);
-        let table_offset = (leases_offset + lease::BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
+        let sample_offset = (leases_offset + lease::BYTES * u64::from(lease_count)).next_multiple_of(LINE_BYTES);
+        let sample_count = sample::count(region_bytes);
+        let sample_bytes = if sample_count == 0 { 0 } else { sample::RECORDS + 8 * sample_count };
+        let table_offset = sample_offset + sample_bytes;
         // The table needs a row for each segment, the segments what is left.
         let chunk_bytes = CHUNK_BYTES_MAX.min(1 << segment_shift);
         let mut segment_count = region_bytes.saturating_sub(table_offset) / ((1 << segment_shift) + segment::BYTES);
@@ -458,6 +466,8 @@ impl Geometry {
             namespaces_offset,
             tags_offset,
             leases_offset,
+            sample_offset,
+            sample_count,
             table_offset,
             segments_offset,
         };
@@ -602,12 +612,13 @@ mod tests {
             g.namespaces_offset,
             g.tags_offset,
             g.leases_offset,
+            g.sample_offset,
             g.table_offset,
             g.segments_offset,
         ];
-        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 817_152, 882_688, 1_013_760, 1_048_576]);
-        assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 252, 64, 512));
-        assert_eq!(g.lease_count, 2048);
+        assert_eq!(offsets, [4096, 5120, 6144, 727_040, 751_616, 817_152, 882_688, 1_013_760, 1_336_640, 1_376_256]);
+        assert_eq!((g.segment_shift, g.segment_count, g.stripe_count, g.participant_count), (18, 250, 64, 512));
+        assert_eq!((g.lease_count, g.sample_count), (2048, 40_320));
         assert_eq!((g.block_bytes(), g.blocks_per_segment(), g.first_block()), (4672, 56, 448));
         assert_eq!(header::CHECKSUM, 184);
     }
@@ -622,6 +633,7 @@ mod tests {
                 assert!(g.segment_count >= 128, "{g:?}");
                 assert!(g.blocks_per_segment() >= 1 && g.depth_max() >= 4, "{g:?}");
                 assert!(g.first_block() + g.blocks_per_segment() * g.block_bytes() <= g.segment_bytes());
+                assert!((g.table_offset - g.sample_offset) * 200 <= bytes && g.sample_count.is_multiple_of(16));
                 assert!(g.segments_offset * 100 <= bytes * 8, "{bytes}: fixed parts take {}", g.segments_offset);
             }
             bytes *= 2;

@@ -10,6 +10,7 @@
 //! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
 //! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `validate` (the check of it
+//! by name), `sample` (what was asked for lately), `validate` (the check of it
 //! all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
@@ -55,6 +56,7 @@ mod reclaim;
 mod region;
 mod repair;
 mod run;
+mod sample;
 mod scan;
 mod segment;
 mod share;
@@ -84,6 +86,7 @@ pub use namespace::NamespaceInfo;
 pub use observe::{HeldLease, ParticipantInfo, SegmentInfo, SegmentUse};
 pub use region::Region;
 pub use repair::Repaired;
+pub use sample::{Reads, Request, Sample, What};
 pub use scan::Cursor;
 pub use stats::{Counter, Stats};
 pub use types::{

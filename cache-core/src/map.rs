@@ -19,6 +19,7 @@ use crate::participant;
 use crate::pin::ReadPins;
 use crate::readable::Readable;
 use crate::region::Region;
+use crate::sample::Chosen;
 use crate::segment::State;
 use crate::stats::{Counter, Stats};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -49,6 +50,7 @@ pub struct Map<H: Host> {
     /// For names of leases, which are told apart by 128 bits.
     pub(crate) second_hasher: Hasher,
     pub(crate) tallies: Tallies,
+    pub(crate) chosen: Chosen,
     pub(crate) readable: Readable,
     pub(crate) read_pins: ReadPins,
     /// Serializes the threads that share the last worker.
@@ -87,6 +89,7 @@ impl<H: Host> Map<H> {
             value_bytes_common: value_bytes_common(geometry.chunk_bytes()),
             readable: Readable::new(&geometry),
             tallies: Tallies::new(&geometry),
+            chosen: Chosen::new(&geometry),
             read_pins: ReadPins::new(),
             shared_worker: Mutex::new(()),
             debts: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -193,6 +196,37 @@ impl<H: Host> Map<H> {
         destination: &mut D,
         manner: Manner,
     ) -> Result<Option<Meta>> {
+        if self.is_sampled(hash) {
+            return self.get_chosen(hash, key, destination, manner);
+        }
+        self.get_counted(hash, key, destination, manner)
+    }
+
+    /// As `get_hashed`, for a key of the sample.
+    #[cold]
+    #[inline(never)]
+    fn get_chosen<D: Destination + ?Sized>(
+        &self,
+        hash: Hash,
+        key: Key<'_>,
+        destination: &mut D,
+        manner: Manner,
+    ) -> Result<Option<Meta>> {
+        let found = self.get_counted(hash, key, destination, manner)?;
+        if manner == Manner::Use {
+            self.record_read(hash, key, found.as_ref());
+        }
+        Ok(found)
+    }
+
+    #[inline(always)]
+    fn get_counted<D: Destination + ?Sized>(
+        &self,
+        hash: Hash,
+        key: Key<'_>,
+        destination: &mut D,
+        manner: Manner,
+    ) -> Result<Option<Meta>> {
         match self.read_common(hash, key, |meta| buffer_of(destination, meta), manner == Manner::Use) {
             Some(Common::Hit(meta)) => {
                 self.count_in(key.namespace, Counter::Hits, 1);
@@ -271,6 +305,7 @@ impl<H: Host> Map<H> {
                 self.lookup(hash, key, Manner::Look, |candidate| Ok(candidate.offset + candidate.shape.value_at))?
             else {
                 self.count_in(key.namespace, Counter::Misses, 1);
+                self.note_read(hash, key, None);
                 return Ok(None);
             };
             let pin = if self.is_condemned_full() { None } else { self.pin_segment(found.segment).ok() };
@@ -292,6 +327,7 @@ impl<H: Host> Map<H> {
                 continue;
             }
             self.count_in(key.namespace, Counter::Hits, 1);
+            self.note_read(hash, key, Some(&found.meta));
             return Ok(Some(PinnedValue {
                 bytes: self.region.address(value_at, found.meta.value_bytes as u64),
                 meta: found.meta,
@@ -392,7 +428,7 @@ impl<H: Host> Map<H> {
         stats
     }
 
-    fn items_hint(&self) -> u64 {
+    pub(crate) fn items_hint(&self) -> u64 {
         // What has not caught up with a clear of everything there is holds nothing.
         let namespace = if self.has_namespaces() { Namespace::NOWHERE } else { Namespace::DEFAULT };
         let generation = self.generation(namespace);

@@ -143,6 +143,9 @@ impl<H: Host> Map<H> {
             None => Decision::Leave(false),
         })?;
         self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
+        if removed {
+            self.note_delete(hash);
+        }
         Ok(removed)
     }
 
@@ -158,6 +161,9 @@ impl<H: Host> Map<H> {
             _ => Decision::Leave(false),
         })?;
         self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
+        if removed {
+            self.note_delete(hash);
+        }
         Ok(removed)
     }
 

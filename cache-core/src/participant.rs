@@ -206,22 +206,21 @@ pub(crate) fn clear_and_fold(region: &Region, geometry: &Geometry, index: u32) {
 
 /// Adds up the counters of everybody and of those who left.
 pub(crate) fn sum_counters(region: &Region, geometry: &Geometry) -> [u64; at::COUNTER_COUNT as usize] {
-    let mut sums = [0u64; at::COUNTER_COUNT as usize];
-    for (counter, sum) in sums.iter_mut().enumerate() {
-        // Relaxed: statistics.
-        let mut add = |offset: u64| *sum = sum.wrapping_add(region.word(offset).load(Ordering::Relaxed));
-        add(geometry.control_offset + control::FOLDED + 8 * counter as u64);
-        for index in 0..high(region, geometry) {
-            for worker in 0..u64::from(at::WORKER_COUNT) {
-                add(geometry.participant_offset(index)
-                    + at::WORKERS
-                    + at::WORKER_BYTES * worker
-                    + at::WORKER_COUNTERS
-                    + 8 * counter as u64);
-            }
+    std::array::from_fn(|counter| sum_counter(region, geometry, counter as u64))
+}
+
+/// Adds up one of them.
+pub(crate) fn sum_counter(region: &Region, geometry: &Geometry, counter: u64) -> u64 {
+    // Relaxed: statistics.
+    let word = |offset: u64| region.word(offset).load(Ordering::Relaxed);
+    let mut sum = word(geometry.control_offset + control::FOLDED + 8 * counter);
+    for index in 0..high(region, geometry) {
+        let workers = geometry.participant_offset(index) + at::WORKERS + at::WORKER_COUNTERS + 8 * counter;
+        for worker in 0..u64::from(at::WORKER_COUNT) {
+            sum = sum.wrapping_add(word(workers + at::WORKER_BYTES * worker));
         }
     }
-    sums
+    sum
 }
 
 /// The last worker is shared by the threads that found the others taken.

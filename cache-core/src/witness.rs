@@ -86,6 +86,7 @@ impl<H: Host> Map<H> {
         };
         let found = self.lookup(hash, key, Manner::Use, read)?;
         self.count_in(key.namespace, if found.is_some() { Counter::Hits } else { Counter::Misses }, 1);
+        self.note_read(hash, key, found.as_ref().map(|(found, ())| &found.meta));
         Ok(found.map(|(found, ())| (found.meta, self.witness(&found, epoch, marks.into()))))
     }
 
@@ -142,6 +143,7 @@ impl<H: Host> Map<H> {
         };
         *witness = self.witness(&found, epoch, std::mem::take(&mut witness.marks));
         self.count_in(key.namespace, Counter::Hits, 1);
+        self.note_read(hash, key, Some(&found.meta));
         Ok(true)
     }
 }

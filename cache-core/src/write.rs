@@ -521,6 +521,7 @@ impl<H: Host> Map<H> {
                 worker.count(Counter::Sets, 1);
                 self.tally(key.namespace, Counter::Sets, 1);
                 worker.count(Counter::SetBytes, proposal.bytes);
+                self.note_set(hash, proposal.bytes, options.expires_at_ms);
             }
             _ => self.withdraw(&worker, &proposal),
         }

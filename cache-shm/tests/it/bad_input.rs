@@ -251,7 +251,7 @@ fn the_error_says_what_to_do() {
     for (error, advice) in [
         (Error::Missing { path: Path::new("/x").into() }, "create it"),
         (Error::NoSpace { bytes: 2, free_bytes: 1, path: Path::new("/x").into() }, "Docker"),
-        (Error::Gone { path: Path::new("/x").into() }, "open it again"),
+        (Error::Gone { path: Path::new("/x").into() }, "the next call uses"),
     ] {
         assert!(error.to_string().contains(advice), "{error}");
     }
