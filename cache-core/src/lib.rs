@@ -9,8 +9,8 @@
 //! `lane` and `segment` (where it lies), `mark` and `namespace` (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share`
 //! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
-//! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `validate` (the check of it
-//! by name), `sample` (what was asked for lately), `validate` (the check of it
+//! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `sample` (what was
+//! asked for lately), `validate` (the check of it
 //! all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.

@@ -77,6 +77,17 @@ pub enum Command {
     Replay(Replay),
     /// Measure what operations cost on this machine
     Bench(Bench),
+    /// Tell what more or less memory would do for the hit ratio of a region
+    #[command(after_help = "\
+The region records the requests of one key in 128 or more. They are replayed through small
+simulated caches: what comes out is an estimate with a standard error, for requests like the
+recorded ones. Regions of less than 8 MiB record nothing.
+Exit code 1: too little is recorded to tell.
+
+Examples:
+  cache-shm advise sessions
+  cache-shm advise sessions --json")]
+    Advise(Region),
     /// Print which options hold for a region, and who said so
     Config(Config),
     /// Write what a region holds to a file

@@ -1,10 +1,11 @@
 //! The command `cache-shm`, as a library so that the Python wheel runs the same code.
 //!
 //! Reading order: `cli` has the words, `commands` does what they say, [`output`] and
-//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`observe`] what can be
-//! seen of a region, [`snapshot`] writes what a region holds to a file and reads it back, and
+//! [`failure`] are the two ways to answer, [`replay`] measures hit ratios, [`advise`] foretells
+//! them, [`observe`] is what can be seen of a region, [`snapshot`] writes what a region holds to a file and reads it back, and
 //! [`serve`] is the server.
 
+pub mod advise;
 mod cli;
 mod commands;
 pub mod failure;

@@ -214,11 +214,16 @@ mod words;
 pub use builder::Builder;
 pub use cache::{Cache, View};
 pub use cache_core::{
-    Buffer, Carried, Cas, Change, COPY_BYTES_MAX, Counter, Cursor, Destination, Error, FORMAT_VERSION, Geometry, HeldLease, Hit, Host, Key, KEY_BYTES_MAX, Kind, Lease, Limit, Map, Meta, Mode, Name, Namespace, NAMESPACE_NAME_BYTES, NamespaceInfo, NEVER, ParticipantInfo, PinnedValue, Reads, REGION_BYTES_MAX, REGION_BYTES_MIN, Repaired, Report, Request, Result, Sample, SegmentInfo, SegmentUse, Stats, TAG_BYTES_MAX, TAG_COUNT_MAX, Terms, What, Witness, WriteOptions, error, key_form, kind,
+    Buffer, COPY_BYTES_MAX, Carried, Cas, Change, Counter, Cursor, Destination, Error, FORMAT_VERSION, Geometry,
+    HeldLease, Hit, Host, KEY_BYTES_MAX, Key, Kind, Lease, Limit, Map, Meta, Mode, NAMESPACE_NAME_BYTES, NEVER, Name,
+    Namespace, NamespaceInfo, ParticipantInfo, PinnedValue, REGION_BYTES_MAX, REGION_BYTES_MIN, Reads, Repaired,
+    Report, Request, Result, Sample, SegmentInfo, SegmentUse, Stats, TAG_BYTES_MAX, TAG_COUNT_MAX, Terms, What,
+    Witness, WriteOptions, error, key_form, kind,
 };
 pub use clock::Clock;
 pub use config::{
-    Effective, SERVER_VARIABLE_PREFIX, ServerOption, Settings, read_secret, server_options, unknown_variables, variables,
+    Effective, SERVER_VARIABLE_PREFIX, ServerOption, Settings, read_secret, server_options, unknown_variables,
+    variables,
 };
 pub use lease::{Guard, thread_number};
 pub use list::{RegionInfo, State, regions};

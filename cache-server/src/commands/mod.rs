@@ -4,6 +4,7 @@
 //! code. Commands that only look attach read-only: they take no participant slot, leave
 //! no trace in the region, and do not count as uses of the keys they look at.
 
+mod advise;
 mod ask;
 mod bar;
 mod bench;
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
         Command::Repair(arguments) => repair::repair(place, arguments, output),
         Command::Serve(arguments) => serve::serve(place, arguments, output),
         Command::Replay(arguments) => replay::replay(arguments, output),
+        Command::Advise(region) => advise::advise(place, region, output),
         Command::Config(arguments) => config::config(place, arguments, output),
         Command::Top(arguments) => top::top(place, arguments, output),
         Command::Processes(arguments) => processes::processes(place, arguments, output),

@@ -1,5 +1,6 @@
 //! The command as its users meet it: the built binary, real regions, exit codes.
 
+mod advise;
 mod clear;
 mod config;
 mod place;

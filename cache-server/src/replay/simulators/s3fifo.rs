@@ -124,15 +124,31 @@ impl S3Fifo {
     }
 }
 
-impl Simulator for S3Fifo {
-    fn request(&mut self, object: u32, weight: u64) -> bool {
+impl S3Fifo {
+    /// True if `object` is there, which counts as a use.
+    pub fn find(&mut self, object: u32) -> bool {
         let entry = slot(&mut self.entries, object);
         if entry.place != Place::Out {
             entry.uses = (entry.uses + 1).min(USES_MAX);
-            return true;
+        }
+        entry.place != Place::Out
+    }
+
+    /// Stores `object` with this weight, unless it is heavier than the whole cache; one that is
+    /// there stays where it is.
+    pub fn store(&mut self, object: u32, weight: u64) {
+        let entry = slot(&mut self.entries, object);
+        match entry.place {
+            Place::Out => {}
+            Place::Small => self.small_weight = self.small_weight - entry.weight + weight,
+            Place::Main => self.main_weight = self.main_weight - entry.weight + weight,
+        }
+        if entry.place != Place::Out {
+            entry.weight = weight;
+            return;
         }
         if weight > self.capacity {
-            return false;
+            return;
         }
         let to_main = entry.ghost;
         while self.small_weight + self.main_weight + weight > self.capacity {
@@ -149,6 +165,20 @@ impl Simulator for S3Fifo {
             self.small.push_back(object);
             self.small_weight += weight;
         }
-        false
+    }
+
+    /// Weight of all that is there.
+    pub fn weight(&self) -> u64 {
+        self.small_weight + self.main_weight
+    }
+}
+
+impl Simulator for S3Fifo {
+    fn request(&mut self, object: u32, weight: u64) -> bool {
+        let is_there = self.find(object);
+        if !is_there {
+            self.store(object, weight);
+        }
+        is_there
     }
 }
