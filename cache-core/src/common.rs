@@ -215,6 +215,7 @@ impl<H: Host> Map<H> {
             version: version.load(Ordering::Relaxed),
             expires_at_ms,
             client_flags: 0,
+            server_flags: 0,
             namespace,
             is_outdated: false,
         };

@@ -332,13 +332,15 @@ impl<H: Host> Map<H> {
     pub(crate) fn meta_of(&self, words: &[AtomicU64], head: Head, shape: &Shape) -> Option<Meta> {
         // Relaxed: as for the header.
         let word_at = |at: u64| words[at as usize / 8].load(Ordering::Relaxed);
+        let client = shape.client_at.map_or(0, word_at);
         let mut meta = Meta {
             value_bytes: head.value_bytes as usize,
             kind: head.kind,
             key_form: head.key_form(),
             version: word_at(8),
             expires_at_ms: shape.expires_at.map_or(NEVER, word_at),
-            client_flags: shape.client_at.map_or(0, |at| word_at(at) as u32),
+            client_flags: client as u32,
+            server_flags: (client >> 32) as u32,
             namespace: Namespace::DEFAULT,
             is_outdated: false,
         };

@@ -8,7 +8,7 @@
 //! optional words, in this order, each there if its flag is set:
 //!   EXPIRES    8 bytes   moment of expiry, milliseconds on the region's clock
 //!   NAMESPACE  8 bytes   the mark of the namespace
-//!   CLIENT     8 bytes   32 bits that belong to the client
+//!   CLIENT     8 bytes   32 bits that belong to the client, and 32 of the servers
 //! ALIGNED: the item starts at a multiple of 64 and so does its value.
 //! TAGS: what the header calls the value is longer, and ends with the item: the value, zeros
 //! to a multiple of 8, n marks, and a word with n and the bytes of the value itself.
@@ -74,7 +74,7 @@ impl Head {
         // A large item always has an expiry word, so that `touch` can change it in place.
         let flags = flag(options.expires_at_ms != NEVER || large, EXPIRES)
             | flag(key.namespace != Namespace::DEFAULT, NAMESPACE)
-            | flag(options.client_flags != 0, CLIENT)
+            | flag(options.client_flags | options.server_flags != 0, CLIENT)
             | flag(tag_count > 0, TAGS)
             | flag(large, ALIGNED)
             | (options.key_form << FORM_SHIFT) & FORM_MASK;

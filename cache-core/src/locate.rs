@@ -90,6 +90,7 @@ impl<H: Host> Map<H> {
             version: words[1].load(Ordering::Relaxed),
             expires_at_ms: if expires { words[2].load(Ordering::Relaxed) } else { NEVER },
             client_flags: 0,
+            server_flags: 0,
             namespace,
             is_outdated: false,
         };

@@ -468,6 +468,7 @@ fn keeping<'a>(meta: &Meta, options: &WriteOptions<'a>) -> WriteOptions<'a> {
         key_form: meta.key_form,
         expires_at_ms: meta.expires_at_ms,
         client_flags: meta.client_flags,
+        server_flags: meta.server_flags,
         ..*options
     }
 }

@@ -133,6 +133,8 @@ pub struct Meta {
     pub expires_at_ms: u64,
     /// 32 bits that belong to the client (memcached's flags); 0 if never set.
     pub client_flags: u32,
+    /// 32 bits that belong to the servers of other protocols; 0 if never set.
+    pub server_flags: u32,
     /// The namespace of its key.
     pub namespace: Namespace,
     /// Its namespace was cleared or one of its tags evicted, as its marks say.
@@ -150,6 +152,8 @@ pub struct WriteOptions<'a> {
     pub expires_at_ms: u64,
     /// 32 bits that belong to the client; 0 costs no space.
     pub client_flags: u32,
+    /// 32 bits that belong to the servers of other protocols; 0 costs no space.
+    pub server_flags: u32,
     /// Names of tags, each 1 to 255 bytes and 64 at most: the value goes when one of them is
     /// evicted, see [`crate::Map::evict_tag`].
     pub tags: &'a [&'a [u8]],
@@ -167,6 +171,7 @@ impl Default for WriteOptions<'_> {
             key_form: key_form::TEXT,
             expires_at_ms: NEVER,
             client_flags: 0,
+            server_flags: 0,
             tags: &[],
             timeout_ns: TIMEOUT_NS_DEFAULT,
         }

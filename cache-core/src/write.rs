@@ -146,7 +146,8 @@ impl<H: Host> Map<H> {
             words[at as usize / 8].store(options.expires_at_ms, Ordering::Relaxed);
         }
         if let Some(at) = shape.client_at {
-            words[at as usize / 8].store(u64::from(options.client_flags), Ordering::Relaxed);
+            let word = u64::from(options.server_flags) << 32 | u64::from(options.client_flags);
+            words[at as usize / 8].store(word, Ordering::Relaxed);
         }
         if tags.len() > 0 {
             let value_bytes = parts.iter().map(|part| part.len()).sum();

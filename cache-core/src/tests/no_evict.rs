@@ -15,6 +15,7 @@ const AT_ONCE: WriteOptions = WriteOptions {
     key_form: crate::key_form::TEXT,
     expires_at_ms: crate::NEVER,
     client_flags: 0,
+    server_flags: 0,
     tags: &[],
     timeout_ns: 0,
 };

@@ -94,3 +94,25 @@ fn an_expiry_that_has_come_removes_the_value() {
     assert_eq!(map.update(b"k", WAIT_NS, &mut |_, _| Ok(Change::Alter(past))).unwrap(), 0);
     assert_eq!(get(&map, b"k"), None);
 }
+
+#[test]
+fn the_flags_of_clients_and_of_servers_are_kept_apart_and_together() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for (client_flags, server_flags) in [(0, 0), (u32::MAX, 0), (0, u32::MAX), (1, 2)] {
+        let options = WriteOptions { client_flags, server_flags, ..WriteOptions::default() };
+        map.set(b"k", b"1", &options).unwrap();
+        let flags = || {
+            let mut value = Vec::new();
+            let meta = map.get(b"k", &mut value).unwrap().unwrap();
+            (meta.client_flags, meta.server_flags)
+        };
+        assert_eq!(flags(), (client_flags, server_flags));
+        map.append(b"k", b"2", None, &WriteOptions::default()).unwrap();
+        map.touch(b"k", crate::NEVER - 1, WAIT_NS).unwrap();
+        assert_eq!(flags(), (client_flags, server_flags), "of a value that was only changed");
+        map.set(b"k", b"1", &WriteOptions::default()).unwrap();
+        assert_eq!(flags(), (0, 0), "of a new value");
+    }
+}
