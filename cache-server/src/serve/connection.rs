@@ -116,6 +116,8 @@ pub struct Connection {
     sent: usize,
     /// There may be more to read.
     is_readable: bool,
+    /// The client sends nothing more.
+    is_ended: bool,
     /// The socket's writability is waited for.
     is_waiting: bool,
     /// The last answer is written: close when it is sent.
@@ -145,6 +147,7 @@ impl Connection {
             output: Vec::new(),
             sent: 0,
             is_readable: false,
+            is_ended: false,
             is_waiting: false,
             is_closing: false,
             active: now,
@@ -189,9 +192,10 @@ impl Connection {
         }
     }
 
-    /// The socket may be read, or written.
-    pub fn ready(&mut self, is_readable: bool) {
+    /// The socket may be read, or written; the client sends nothing more behind what is there.
+    pub fn ready(&mut self, is_readable: bool, is_ended: bool) {
         self.is_readable |= is_readable;
+        self.is_ended |= is_ended;
     }
 
     /// Does what can be done now.
@@ -276,8 +280,9 @@ impl Connection {
         match self.stream.read(room) {
             Ok(0) => Err(End::Closed),
             Ok(count) => {
-                // A short read of a stream means that it is empty: the next that comes is told.
-                self.is_readable = count == room.len();
+                // A short read of a stream means that it is empty, and the next that comes is told.
+                // But its end may have been told together with what was read.
+                self.is_readable = count == room.len() || self.is_ended;
                 self.came(count, turn);
                 Ok(count)
             }

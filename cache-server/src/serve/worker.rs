@@ -119,7 +119,7 @@ impl Worker {
                     Token(index) => {
                         if let Some(connection) = connections.get_mut(index) {
                             // What is neither is an error or an end, which a read tells.
-                            connection.ready(!event.is_writable() || event.is_readable());
+                            connection.ready(!event.is_writable() || event.is_readable(), event.is_read_closed());
                             turns.push(index);
                         }
                     }

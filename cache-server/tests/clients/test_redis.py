@@ -460,6 +460,16 @@ def test_replies_that_nobody_wants_are_not_sent(served: Served) -> None:
 # The life of a server.
 
 
+def test_who_says_a_last_word_and_leaves_is_let_go(served: Served) -> None:
+    # The kernel may tell of a client's last request and of its end as one event. The server read the
+    # request, took the socket for empty, and waited for ever for a second event.
+    for _ in range(50):
+        with served.connect() as link:
+            link.sendall(b"CLIENT REPLY OFF\r\nPING\r\n")
+            link.shutdown(socket.SHUT_WR)
+            assert link.recv(100) == b""
+
+
 def test_two_servers_do_not_share_a_socket(served: Served) -> None:
     command = [need("cache-shm"), "--dir", str(served.directory), "serve", "served"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
