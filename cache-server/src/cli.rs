@@ -71,7 +71,7 @@ pub enum Command {
     Verify(Verify),
     /// Heal a region: remove what contradicts itself, keep the rest
     Repair(Repair),
-    /// Serve a region to Redis clients
+    /// Serve a region to Redis and memcached clients
     Serve(Box<Serve>),
     /// Replay a stream of requests through a region and print the hit ratio
     Replay(Replay),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Serve a region to Redis clients
+/// Serve a region to Redis and memcached clients
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The region is created if it is not there. Clients connect to a socket beside its file
@@ -32,6 +32,12 @@ pub struct Serve {
     /// Addresses and ports for Redis clients, with commas between
     #[arg(long, value_name = "ADDRESSES")]
     pub bind: Option<String>,
+    /// Socket for memcached clients of this host, or none [default: none]
+    #[arg(long, value_name = "PATH")]
+    pub memcached_socket: Option<String>,
+    /// Addresses and ports for memcached clients, with commas between
+    #[arg(long, value_name = "ADDRESSES")]
+    pub memcached_bind: Option<String>,
     /// File with the password of the user `default`
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<String>,
@@ -84,6 +90,8 @@ impl Serve {
             ("socket", &self.socket),
             ("socket_mode", &self.socket_mode),
             ("bind", &self.bind),
+            ("memcached_socket", &self.memcached_socket),
+            ("memcached_bind", &self.memcached_bind),
             ("password_file", &self.password_file),
             ("reader_password_file", &self.reader_password_file),
             ("auth", &no_auth),

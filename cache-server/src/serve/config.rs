@@ -42,6 +42,10 @@ pub struct Config {
     pub socket_mode: u32,
     /// Where Redis clients of the network connect.
     pub bind: Vec<SocketAddr>,
+    /// Where memcached clients of this host connect.
+    pub memcached_socket: Option<PathBuf>,
+    /// Where memcached clients of the network connect.
+    pub memcached_bind: Vec<SocketAddr>,
     /// The file of the password of the user `default`.
     pub password_file: Option<PathBuf>,
     /// The file of the password of the user `reader`.
@@ -80,6 +84,8 @@ impl Default for Config {
             socket: None,
             socket_mode: 0o600,
             bind: Vec::new(),
+            memcached_socket: None,
+            memcached_bind: Vec::new(),
             password_file: None,
             reader_password_file: None,
             auth: true,
@@ -111,6 +117,13 @@ fn path(text: &str) -> Option<PathBuf> {
     text.starts_with('/').then(|| PathBuf::from(text))
 }
 
+fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
+    if text == "none" {
+        return Some(Vec::new());
+    }
+    text.split(',').map(|address| address.trim().parse().ok()).collect()
+}
+
 fn within(text: &str, most: usize) -> Option<usize> {
     text.parse().ok().filter(|number| (1..=most).contains(number))
 }
@@ -129,12 +142,11 @@ const OPTIONS: &[Known] = &[
     Known { key: "socket_mode", allowed: MODE_WANTED, default: "600",
         take: |to, text| { to.socket_mode = parse_mode(text)?; Some(()) } },
     Known { key: "bind", allowed: "addresses with ports, such as 127.0.0.1:6379 or [::1]:6379, with commas between", default: "none",
-        take: |to, text| {
-            to.bind = if text == "none" { Vec::new() } else {
-                text.split(',').map(|address| address.trim().parse().ok()).collect::<Option<_>>()?
-            };
-            Some(())
-        } },
+        take: |to, text| { to.bind = addresses(text)?; Some(()) } },
+    Known { key: "memcached_socket", allowed: "a path that begins with /, or none", default: "none",
+        take: |to, text| { to.memcached_socket = if text == "none" { None } else { Some(path(text)?) }; Some(()) } },
+    Known { key: "memcached_bind", allowed: "addresses with ports, such as 127.0.0.1:11211, with commas between", default: "none",
+        take: |to, text| { to.memcached_bind = addresses(text)?; Some(()) } },
     Known { key: "password_file", allowed: PATH, default: "none",
         take: |to, text| { to.password_file = Some(path(text)?); Some(()) } },
     Known { key: "reader_password_file", allowed: PATH, default: "none",
@@ -234,10 +246,12 @@ impl Config {
                 .find(|(found, ..)| *found == key)
                 .map_or_else(|| key.to_owned(), |(.., origin)| origin.clone())
         };
-        if !self.bind.is_empty() && self.password_file.is_none() && self.auth {
+        let bound = [("bind", &self.bind), ("memcached_bind", &self.memcached_bind)];
+        let bound = bound.into_iter().find(|(_, addresses)| !addresses.is_empty());
+        if let Some((key, _)) = bound.filter(|_| self.password_file.is_none() && self.auth) {
             let reason = "every user of this host reaches an address of the network, so it needs a password: give \
                           password_file, or auth = false (--no-auth) if everybody may use the cache";
-            return Err(wrong(&place("bind"), reason.to_owned()).into());
+            return Err(wrong(&place(key), reason.to_owned()).into());
         }
         if self.reader_password_file.is_some() && self.password_file.is_none() {
             let reason = "a reader makes sense only where the default user has a password: give password_file too";
@@ -304,6 +318,8 @@ mod tests {
             ("socket", "/run/cache.sock", "cache.sock"),
             ("socket_mode", "660", "rw-rw----"),
             ("bind", "127.0.0.1:6379, [::1]:6379", "localhost"),
+            ("memcached_socket", "/run/memcached.sock", "memcached.sock"),
+            ("memcached_bind", "127.0.0.1:11211", "localhost"),
             ("password_file", "/run/secrets/cache", "secret"),
             ("reader_password_file", "/run/secrets/reader", "secret"),
             ("auth", "false", "maybe"),
@@ -336,6 +352,7 @@ mod tests {
         let refused = read(&[("bind", "127.0.0.1:6379")]).unwrap_err();
         assert!(refused.contains("--bind") && refused.contains("password_file"), "{refused}");
         assert!(read(&[("bind", "127.0.0.1:6379"), ("auth", "false")]).is_ok());
+        assert!(read(&[("memcached_bind", "127.0.0.1:11211")]).unwrap_err().contains("--memcached-bind"));
         assert!(read(&[("bind", "127.0.0.1:6379"), ("password_file", "/p")]).is_ok());
         assert!(read(&[("reader_password_file", "/p")]).unwrap_err().contains("password_file"));
     }

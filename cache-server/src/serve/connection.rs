@@ -19,7 +19,7 @@ use super::Shared;
 use super::clients::Client;
 use super::counters::Counters;
 use super::gate::Alone;
-use super::resp::Session;
+use super::{memcached, resp};
 
 /// Replies that wait for the client before its next request is looked at.
 pub const PAUSE_BYTES: usize = 1 << 20;
@@ -75,7 +75,9 @@ pub enum Step {
 /// What a connection speaks.
 pub enum Protocol {
     /// Redis's.
-    Resp(Box<Session>),
+    Resp(Box<resp::Session>),
+    /// memcached's.
+    Memcached(Box<memcached::Session>),
 }
 
 /// Why a connection ends.
@@ -170,6 +172,7 @@ impl Connection {
     pub fn buffered(&self) -> usize {
         let remembered = match &self.protocol {
             Protocol::Resp(session) => session.held_bytes(),
+            Protocol::Memcached(session) => session.held_bytes(),
         };
         self.input.capacity() + self.output.capacity() + remembered
     }
@@ -253,6 +256,7 @@ impl Connection {
         while taken < input.len() && output.len() < PAUSE_BYTES {
             let step = match &mut self.protocol {
                 Protocol::Resp(session) => session.step(&input[taken..], output, turn),
+                Protocol::Memcached(session) => session.step(&input[taken..], output, turn),
             };
             match step {
                 Step::Done(bytes) => {

@@ -33,6 +33,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 pub enum Speaks {
     /// Redis's protocol.
     Resp,
+    /// memcached's protocol.
+    Memcached,
 }
 
 #[derive(Debug)]
@@ -181,6 +183,7 @@ impl Drop for Listener {
 fn refuse(speaks: Speaks, stream: Stream) {
     let text: &[u8] = match speaks {
         Speaks::Resp => b"-ERR max number of clients reached\r\n",
+        Speaks::Memcached => b"ERROR Too many open connections\r\n",
     };
     // The socket's buffer is empty and takes this much; if not, the close says it.
     let _ = match stream {

@@ -3,16 +3,18 @@
 //! For tests and fuzzing: everything that a client's bytes can reach, but for the reading and
 //! writing itself.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use cache_shm::Cache;
 use mio::{Poll, Token};
 
 use super::Shared;
+use super::clients::Client;
 use super::config::Config;
 use super::connection::{Step, Turn};
-use super::resp::Session;
 use super::users::Users;
+use super::{memcached, resp};
 use crate::failure::{Failure, Result};
 
 /// A server with one client at a time.
@@ -33,9 +35,27 @@ impl Loopback {
 
     /// What a new Redis client gets that sends `input` in pieces of at most `piece_bytes`.
     pub fn resp(&self, input: &[u8], piece_bytes: usize) -> Vec<u8> {
+        self.talk(input, piece_bytes, |client| {
+            let mut session = resp::Session::new(&self.shared, client);
+            move |input, output, turn| session.step(input, output, turn)
+        })
+    }
+
+    /// What a new memcached client gets that sends `input` in pieces of at most `piece_bytes`.
+    pub fn memcached(&self, input: &[u8], piece_bytes: usize) -> Vec<u8> {
+        self.talk(input, piece_bytes, |client| {
+            let mut session = memcached::Session::new(&self.shared, client);
+            move |input, output, turn| session.step(input, output, turn)
+        })
+    }
+
+    fn talk<S>(&self, input: &[u8], piece_bytes: usize, session: impl FnOnce(Arc<Client>) -> S) -> Vec<u8>
+    where
+        S: FnMut(&[u8], &mut Vec<u8>, &Turn<'_>) -> Step,
+    {
         let now = Instant::now();
         let client = self.shared.clients.enter("loopback:0".to_owned(), "loopback:0".to_owned(), 0, now);
-        let mut session = Session::new(&self.shared, client.clone());
+        let mut step = session(client.clone());
         let (mut output, mut taken, mut known) = (Vec::new(), 0, 0);
         let entered = self.shared.gate.enter();
         let turn = Turn {
@@ -50,7 +70,7 @@ impl Loopback {
         'pieces: while known < input.len() {
             known = (known + piece_bytes.max(1)).min(input.len());
             while taken < known {
-                match session.step(&input[taken..known], &mut output, &turn) {
+                match step(&input[taken..known], &mut output, &turn) {
                     Step::Done(bytes) => taken += bytes,
                     Step::More(needed) => {
                         assert!(taken + needed > known, "what is there is enough");
@@ -77,6 +97,12 @@ mod tests {
         let server = Loopback::new(Cache::builder(None).size(1 << 20).create().unwrap()).unwrap();
         for piece_bytes in 1..=input.len() {
             assert_eq!(server.resp(input, piece_bytes), wanted, "{piece_bytes}");
+        }
+        let input = b"set k 7 0 5\r\nhello\r\nget k l\r\nms n 1\r\n1\r\nincr n 1\r\nset k 0 0 9999999 noreply\r\n";
+        let input = [&input[..], &[b'x'; 10_000_001], b"nope\r\nmd k q\r\nmn\r\n"].concat();
+        let wanted = b"STORED\r\nVALUE k 7 5\r\nhello\r\nEND\r\nHD\r\n2\r\nERROR\r\nNF\r\nMN\r\n";
+        for piece_bytes in (1..100).chain([input.len()]) {
+            assert_eq!(server.memcached(&input, piece_bytes), wanted, "{piece_bytes}");
         }
     }
 }

@@ -4,10 +4,10 @@
 //! see is what Python, Rust and C programs see, and when it dies nobody else notices.
 //!
 //! Reading order: [`config`] has the options, `listener` the sockets, `worker` the loop,
-//! [`connection`] one client's bytes, and [`resp`] what they mean.
+//! [`connection`] one client's bytes, [`resp`] and [`memcached`] what they mean.
 //!
 //! ```text
-//! listener -> worker -> connection -> resp -> cache_shm::Cache
+//! listener -> worker -> connection -> resp, memcached -> cache_shm::Cache
 //! ```
 
 pub mod clients;
@@ -19,6 +19,7 @@ pub mod gate;
 mod listener;
 mod log;
 pub mod loopback;
+pub mod memcached;
 pub mod resp;
 pub mod users;
 mod worker;
@@ -207,8 +208,16 @@ fn listeners(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
     for address in &config.bind {
         listeners.push(Listener::tcp(Speaks::Resp, *address)?);
     }
+    if let Some(path) = &config.memcached_socket {
+        listeners.push(Listener::unix(Speaks::Memcached, path, config.socket_mode)?);
+    }
+    for address in &config.memcached_bind {
+        listeners.push(Listener::tcp(Speaks::Memcached, *address)?);
+    }
     if listeners.is_empty() {
-        return Err(Failure::usage("there is nothing to listen on; give --socket or --bind"));
+        return Err(Failure::usage(
+            "there is nothing to listen on; give --socket, --bind, --memcached-socket or --memcached-bind",
+        ));
     }
     Ok(listeners)
 }

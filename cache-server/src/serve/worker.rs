@@ -20,7 +20,7 @@ use slab::Slab;
 use super::Shared;
 use super::connection::{Again, Buffers, Connection, End, Protocol, Stream, Turn};
 use super::listener::{Listener, Speaks};
-use super::resp::Session;
+use super::{memcached, resp};
 
 /// Bytes of a read.
 const INPUT_BYTES: usize = 64 << 10;
@@ -139,7 +139,8 @@ impl Worker {
                 let Arrival { stream, speaks, address, local } = arrival;
                 let client = shared.clients.enter(address, local, number, now);
                 let protocol = match speaks {
-                    Speaks::Resp => Protocol::Resp(Box::new(Session::new(shared, client.clone()))),
+                    Speaks::Resp => Protocol::Resp(Box::new(resp::Session::new(shared, client.clone()))),
+                    Speaks::Memcached => Protocol::Memcached(Box::new(memcached::Session::new(shared, client.clone()))),
                 };
                 let index = connections.insert(Connection::new(stream, protocol, client, now));
                 let connection = &mut connections[index];

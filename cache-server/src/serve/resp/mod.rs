@@ -18,7 +18,7 @@ mod server;
 mod strings;
 mod table;
 mod transaction;
-mod values;
+pub mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

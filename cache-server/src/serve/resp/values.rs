@@ -32,7 +32,12 @@ pub fn read(database: &Cache, key: &[u8]) -> Result<Option<(Meta, Vec<u8>)>, Ref
 /// reply at once.
 pub fn write(database: &Cache, key: &[u8], touches: bool, reply: &mut Reply<'_>) -> Result<Option<Meta>, Refusal> {
     let at = database.scope()?;
-    let mut tail = Tail::new(reply.out());
+    let mut tail = Tail::new(reply.out(), |out, _, length| {
+        let mut digits = itoa::Buffer::new();
+        out.push(b'$');
+        out.extend_from_slice(digits.format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    });
     let key: Key<'_> = at.key(key);
     let found = if touches { at.map.get(key, &mut tail)? } else { at.map.peek(key, &mut tail)? };
     match &found {
@@ -45,19 +50,23 @@ pub fn write(database: &Cache, key: &[u8], touches: bool, reply: &mut Reply<'_>)
     Ok(found)
 }
 
-/// The end of a reply as the place where a read puts a value.
-struct Tail<'a> {
+/// The end of a reply as the place where a read puts a value, behind a head that `head` writes
+/// and before the end of a line.
+pub struct Tail<'a, F> {
     out: &'a mut Vec<u8>,
     start: usize,
+    head: F,
 }
 
-impl Tail<'_> {
-    fn new(out: &mut Vec<u8>) -> Tail<'_> {
-        Tail { start: out.len(), out }
+impl<'a, F: FnMut(&mut Vec<u8>, &Meta, usize)> Tail<'a, F> {
+    /// Behind what is there. `head` gets what is known of the value and how many bytes it is to
+    /// a client.
+    pub fn new(out: &'a mut Vec<u8>, head: F) -> Tail<'a, F> {
+        Tail { start: out.len(), out, head }
     }
 
     /// The bytes have come.
-    fn finish(self, meta: &Meta) {
+    pub fn finish(mut self, meta: &Meta) {
         // SAFETY: a read that returned a value has written every byte of the last buffer it was
         // given (`Destination`), which are these bytes behind the end; nothing came after them.
         unsafe { self.out.set_len(self.out.len() + meta.value_bytes) };
@@ -65,26 +74,24 @@ impl Tail<'_> {
             let mut digits = itoa::Buffer::new();
             let stored = self.out[self.start..].to_vec();
             self.out.truncate(self.start);
-            Reply::new(self.out, false).bulk(shown(meta, &stored, &mut digits));
-        } else {
-            self.out.extend_from_slice(b"\r\n");
+            let value = shown(meta, &stored, &mut digits);
+            (self.head)(self.out, meta, value.len());
+            self.out.extend_from_slice(value);
         }
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// Nothing has come, or nothing that counts.
-    fn abandon(self) {
+    pub fn abandon(self) {
         self.out.truncate(self.start);
     }
 }
 
-impl Destination for Tail<'_> {
+impl<F: FnMut(&mut Vec<u8>, &Meta, usize)> Destination for Tail<'_, F> {
     fn buffer(&mut self, meta: &Meta) -> Result<&mut [MaybeUninit<u8>], Error> {
         self.out.truncate(self.start);
         if meta.kind != kind::INT {
-            self.out.push(b'$');
-            let mut digits = itoa::Buffer::new();
-            self.out.extend_from_slice(digits.format(meta.value_bytes).as_bytes());
-            self.out.extend_from_slice(b"\r\n");
+            (self.head)(self.out, meta, meta.value_bytes);
         }
         self.out.reserve(meta.value_bytes + 2);
         Ok(&mut self.out.spare_capacity_mut()[..meta.value_bytes])

@@ -1,0 +1,302 @@
+//! Commands that read: get and its kin, and the meta commands mg and me.
+
+use cache_shm::{Change, Error, Key, Meta, Scope, WriteOptions, kind};
+
+use super::expiry::{left_seconds, moment};
+use super::flags::Flags;
+use super::reply::{BAD_EXPIRY, BAD_FORMAT, Refusal, number};
+use super::store::keeping;
+use super::{Call, Done, READ_ONLY, key, parse};
+use crate::serve::resp::values::{Tail, shown};
+
+/// A bit of an item's server flags: what is there is stale, and may be used until there is new.
+pub const STALE: u32 = 1;
+/// Another bit: a client was told to make it anew.
+pub const WON: u32 = 2;
+/// How often a client that was overtaken looks again.
+const RACES_MAX: u32 = 1000;
+
+/// `get key [key ...]`
+pub fn get(call: &mut Call<'_>) -> Done {
+    get_all(call, false, None)
+}
+
+/// `gets key [key ...]`
+pub fn gets(call: &mut Call<'_>) -> Done {
+    get_all(call, true, None)
+}
+
+/// `gat exptime key [key ...]`
+pub fn gat(call: &mut Call<'_>) -> Done {
+    let seconds = parse::seconds(call.args.get(1)).ok_or(BAD_EXPIRY)?;
+    get_all(call, false, Some(seconds))
+}
+
+/// `gats exptime key [key ...]`
+pub fn gats(call: &mut Call<'_>) -> Done {
+    let seconds = parse::seconds(call.args.get(1)).ok_or(BAD_EXPIRY)?;
+    get_all(call, true, Some(seconds))
+}
+
+fn get_all(call: &mut Call<'_>, shows_version: bool, exptime: Option<i64>) -> Done {
+    let first = if exptime.is_some() { 2 } else { 1 };
+    let start = call.out.len();
+    let at = call.state.cache.scope()?;
+    for word in call.args.from(first) {
+        let key = key(word)?;
+        let expires_at_ms = exptime.map(|seconds| moment(call, seconds, at.map.now_ms()));
+        touched(call, &at, at.key(key), expires_at_ms, |call| {
+            let mut tail = Tail::new(call.out, |out, meta, length| {
+                out.extend_from_slice(b"VALUE ");
+                out.extend_from_slice(key);
+                out.push(b' ');
+                number(out, meta.client_flags);
+                out.push(b' ');
+                number(out, length);
+                if shows_version {
+                    out.push(b' ');
+                    number(out, meta.version);
+                }
+                out.extend_from_slice(b"\r\n");
+            });
+            match at.map.get(at.key(key), &mut tail)? {
+                Some(meta) => tail.finish(&meta),
+                None => tail.abandon(),
+            }
+            Ok(())
+        })?;
+        if call.out.len() - start > call.turn.shared.limits.output_bytes {
+            return Err(Refusal::fixed("SERVER_ERROR out of memory writing get response"));
+        }
+    }
+    call.out.extend_from_slice(b"END\r\n");
+    Ok(())
+}
+
+/// Reads, and gives what is read another expiry if there is one: before, so that the version
+/// that is read is the one that is left; but what is to go at once is read before it goes.
+fn touched(
+    call: &mut Call<'_>,
+    at: &Scope<'_>,
+    key: Key<'_>,
+    expires_at_ms: Option<u64>,
+    read: impl FnOnce(&mut Call<'_>) -> Done,
+) -> Done {
+    let Some(expires_at_ms) = expires_at_ms else { return read(call) };
+    let timeout_ns = call.options().timeout_ns;
+    let writer = call.state.cache.writing_scope()?;
+    if expires_at_ms > at.map.now_ms() {
+        writer.map.touch(key, expires_at_ms, timeout_ns)?;
+        return read(call);
+    }
+    read(call)?;
+    writer.map.delete(key, timeout_ns)?;
+    Ok(())
+}
+
+/// `mg key [flag ...]`
+pub fn mg(call: &mut Call<'_>) -> Done {
+    let flags = Flags::read(call.args, 2)?;
+    let at = call.state.cache.scope()?;
+    if (flags.ttl.is_some() || flags.vivify.is_some()) && !call.may_write() {
+        return Err(READ_ONLY);
+    }
+    let expires_at_ms = flags.ttl.map(|seconds| moment(call, seconds, at.map.now_ms()));
+    touched(call, &at, at.key(&flags.key), expires_at_ms, |call| meta_get(call, &at, &flags))
+}
+
+fn meta_get(call: &mut Call<'_>, at: &Scope<'_>, flags: &Flags<'_>) -> Done {
+    let start = call.out.len();
+    let key = at.key(&flags.key);
+    let now_ms = at.map.now_ms();
+    let recache_at_ms = flags.recache.filter(|seconds| *seconds != 0).map(|seconds| moment(call, seconds, now_ms));
+    for _ in 0..RACES_MAX {
+        let is_known = match flags.cas {
+            Some(version) if flags.value => at.map.meta(key)?.is_some_and(|meta| meta.version == version),
+            _ => false,
+        };
+        let found = if flags.value && !is_known {
+            let mut tail =
+                Tail::new(call.out, |out, meta, length| head(out, flags, meta, Some(length), length, now_ms));
+            let found = if flags.no_touch { at.map.peek(key, &mut tail)? } else { at.map.get(key, &mut tail)? };
+            match &found {
+                Some(meta) => tail.finish(meta),
+                None => tail.abandon(),
+            }
+            found
+        } else {
+            let found = at.map.meta(key)?;
+            if let Some(meta) = &found {
+                head(call.out, flags, meta, None, shown_bytes(at, key, meta)?, now_ms);
+            }
+            found
+        };
+        let Some(meta) = found else {
+            let Some(seconds) = flags.vivify else { return miss(call, flags) };
+            if vivify(call, at, flags, moment(call, seconds, now_ms))? { return Ok(()) } else { continue }
+        };
+        let is_due = meta.server_flags & STALE != 0
+            || recache_at_ms.is_some_and(|at_ms| meta.expires_at_ms < at_ms && meta.expires_at_ms != cache_shm::NEVER);
+        if meta.server_flags & WON != 0 || !is_due || !call.may_write() {
+            return Ok(());
+        }
+        call.out.truncate(start);
+        if let Some((item, value)) = win(call, key, &meta)? {
+            let mut digits = itoa::Buffer::new();
+            let value = shown(&meta, &value, &mut digits);
+            let has_value = flags.value && !is_known;
+            won(call.out, flags, &item, has_value.then_some(value), value.len(), now_ms);
+            return Ok(());
+        }
+    }
+    Err(Error::Busy { waited_ms: 0 }.into())
+}
+
+/// What is told of an item.
+#[derive(Clone, Copy)]
+struct Item {
+    version: u64,
+    expires_at_ms: u64,
+    client_flags: u32,
+    is_stale: bool,
+}
+
+impl From<&Meta> for Item {
+    fn from(meta: &Meta) -> Item {
+        Item {
+            version: meta.version,
+            expires_at_ms: meta.expires_at_ms,
+            client_flags: meta.client_flags,
+            is_stale: meta.server_flags & STALE != 0,
+        }
+    }
+}
+
+/// Writes the line of an item, with the length of the value if that follows.
+fn head(out: &mut Vec<u8>, flags: &Flags<'_>, meta: &Meta, follows: Option<usize>, length: usize, now_ms: u64) {
+    told(out, flags, &meta.into(), follows, length, now_ms);
+    if meta.server_flags & WON != 0 {
+        out.extend_from_slice(b" Z");
+    }
+    if meta.server_flags & STALE != 0 {
+        out.extend_from_slice(b" X");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the line and the value of an item that this client is to make anew.
+fn won(out: &mut Vec<u8>, flags: &Flags<'_>, item: &Item, value: Option<&[u8]>, length: usize, now_ms: u64) {
+    told(out, flags, item, value.map(<[u8]>::len), length, now_ms);
+    if item.is_stale {
+        out.extend_from_slice(b" X");
+    }
+    out.extend_from_slice(b" W\r\n");
+    if let Some(value) = value {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn told(out: &mut Vec<u8>, flags: &Flags<'_>, item: &Item, follows: Option<usize>, length: usize, now_ms: u64) {
+    match follows {
+        Some(bytes) => {
+            out.extend_from_slice(b"VA ");
+            number(out, bytes);
+        }
+        None => out.extend_from_slice(b"HD"),
+    }
+    flags.tell(out, |letter, out| match letter {
+        b's' => {
+            out.extend_from_slice(b" s");
+            number(out, length);
+        }
+        b't' => {
+            out.extend_from_slice(b" t");
+            number(out, left_seconds(item.expires_at_ms, now_ms));
+        }
+        b'c' => {
+            out.extend_from_slice(b" c");
+            number(out, item.version);
+        }
+        b'f' => {
+            out.extend_from_slice(b" f");
+            number(out, item.client_flags);
+        }
+        _ => {}
+    });
+}
+
+fn miss(call: &mut Call<'_>, flags: &Flags<'_>) -> Done {
+    if !flags.quiet {
+        call.out.extend_from_slice(b"EN");
+        flags.tell(call.out, |_, _| ());
+        call.out.extend_from_slice(b"\r\n");
+    }
+    Ok(())
+}
+
+/// The bytes of a value as clients see it.
+fn shown_bytes(at: &Scope<'_>, key: Key<'_>, meta: &Meta) -> Result<usize, Refusal> {
+    if meta.kind != kind::INT {
+        return Ok(meta.value_bytes);
+    }
+    let mut stored = Vec::new();
+    at.map.peek(key, &mut stored)?;
+    Ok(shown(meta, &stored, &mut itoa::Buffer::new()).len())
+}
+
+/// Makes an empty item in the place of a missing one, for this client to fill; false if
+/// another came first.
+fn vivify(call: &mut Call<'_>, at: &Scope<'_>, flags: &Flags<'_>, expires_at_ms: u64) -> Result<bool, Refusal> {
+    let options = WriteOptions { expires_at_ms, server_flags: WON, ..call.options() };
+    let writer = call.state.cache.writing_scope()?;
+    let now_ms = at.map.now_ms();
+    let version = if expires_at_ms <= now_ms { Some(0) } else { writer.map.add(at.key(&flags.key), b"", &options)? };
+    let Some(version) = version else { return Ok(false) };
+    let item = Item { version, expires_at_ms, client_flags: 0, is_stale: false };
+    won(call.out, flags, &item, flags.value.then_some(b""), 0, now_ms);
+    Ok(true)
+}
+
+/// Notes that this client makes an item anew, if it is still the same; what is there then.
+fn win(call: &Call<'_>, key: Key<'_>, seen: &Meta) -> Result<Option<(Item, Vec<u8>)>, Refusal> {
+    let options = call.options();
+    let writer = call.state.cache.writing_scope()?;
+    let mut kept = Vec::new();
+    let version = writer.map.update(key, options.timeout_ns, &mut |there, value| {
+        let Some((meta, old)) = there.filter(|(meta, _)| meta.version == seen.version) else {
+            return Ok(Change::Leave);
+        };
+        value.extend_from_slice(old);
+        kept = old.to_vec();
+        Ok(Change::Alter(WriteOptions { server_flags: meta.server_flags | WON, ..keeping(meta, options) }))
+    })?;
+    Ok((version != 0).then(|| (Item { version, ..seen.into() }, kept)))
+}
+
+/// `me key [b]`
+pub fn me(call: &mut Call<'_>) -> Done {
+    if call.args.count() < 2 {
+        return Err(BAD_FORMAT);
+    }
+    let is_base64 = call.args.get(2) == b"b";
+    let flags = Flags::read(call.args, if is_base64 { 2 } else { call.args.count() })?;
+    let at = call.state.cache.scope()?;
+    let key = at.key(&flags.key);
+    let Some(meta) = at.map.meta(key)? else {
+        call.out.extend_from_slice(b"EN\r\n");
+        return Ok(());
+    };
+    let size = shown_bytes(&at, key, &meta)?;
+    let out = &mut *call.out;
+    out.extend_from_slice(b"ME ");
+    out.extend_from_slice(call.args.get(1));
+    out.extend_from_slice(b" exp=");
+    number(out, left_seconds(meta.expires_at_ms, at.map.now_ms()));
+    out.extend_from_slice(b" cas=");
+    number(out, meta.version);
+    out.extend_from_slice(b" size=");
+    number(out, flags.key.len() + size);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
