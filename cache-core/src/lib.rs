@@ -7,7 +7,7 @@
 //! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` and
 //! `common` (how a key is found), `write`, `locate` and `fill` (how a value is published),
 //! `lane` and `segment` (where it lies), `mark` and `namespace` (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share`
-//! (how space comes back), `split` and `blocks` (how the index grows), [`lock`], `participant`,
+//! (how space comes back), `ahead` (before it is needed), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
 //! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `sample` (what was
 //! asked for lately), `validate` (the check of it
@@ -31,6 +31,7 @@ pub mod testing;
 mod types;
 mod update;
 
+mod ahead;
 mod blocks;
 mod carry;
 mod census;

@@ -1,5 +1,6 @@
 //! Tests of the engine, named for the promises that they keep.
 
+mod ahead;
 mod damage;
 mod leases;
 mod model;

@@ -1,0 +1,70 @@
+//! Work that is done in advance is work that no write has to do.
+
+use std::sync::atomic::{AtomicU64 as Clock, Ordering};
+
+use crate::error::Error;
+use crate::layout::Mode;
+use crate::testing::{Bench, TestHost};
+use crate::types::WriteOptions;
+
+#[test]
+fn segments_have_memory_before_they_are_used_and_no_more_than_are_used_next() {
+    let host = TestHost { space: Some(Clock::new(u64::MAX)), ..TestHost::default() };
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let segment_bytes = map.geometry().segment_bytes();
+    let target = map.free_target();
+    let (mut total, mut calls) = (0, 0);
+    loop {
+        let done = map.back_ahead(segment_bytes / 2).unwrap();
+        if done == 0 {
+            break;
+        }
+        assert!(done <= segment_bytes, "{done} at once");
+        (total, calls) = (total + done, calls + 1);
+    }
+    assert_eq!(total, target * segment_bytes);
+    assert!(calls >= target, "{calls}");
+    let free = |index: &u32| map.row(*index).backed_bytes(map.geometry()) > 0;
+    assert_eq!((0..map.geometry().segment_count).filter(free).count() as u64, target);
+    // Now a write needs none from the system.
+    host.space.as_ref().unwrap().store(0, Ordering::Relaxed);
+    map.set(b"key", &[1; 100], &WriteOptions::default()).unwrap();
+}
+
+#[test]
+fn a_full_file_system_is_told_and_harms_nothing() {
+    let host = TestHost { space: Some(Clock::new(u64::MAX)), ..TestHost::default() };
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    map.set(b"key", &[1; 100], &WriteOptions::default()).unwrap();
+    host.space.as_ref().unwrap().store(0, Ordering::Relaxed);
+    assert!(matches!(map.back_ahead(1 << 20), Err(Error::NoSpace { .. })));
+    assert!(map.contains(b"key").unwrap());
+}
+
+#[test]
+fn who_died_is_retired_and_who_lives_is_not() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let (map, dead, alive) = (bench.attach(&host, 0), bench.attach(&host, 1), bench.attach(&host, 2));
+    dead.set(b"a", &[1; 100], &WriteOptions::default()).unwrap();
+    alive.set(b"b", &[1; 100], &WriteOptions::default()).unwrap();
+    assert_eq!(map.retire_the_dead().unwrap(), 0);
+    host.dead.lock().unwrap().push(1);
+    assert_eq!((map.retire_the_dead().unwrap(), map.stats().sets), (1, 2), "what it counted stays");
+}
+
+#[test]
+fn work_says_when_nothing_is_left() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..40_000u64 {
+        map.set(&number.to_le_bytes(), &[1; 200], &WriteOptions::default()).unwrap();
+    }
+    let shares = (0..10_000).take_while(|_| map.work(64 << 10).unwrap()).count();
+    assert!(shares < 10_000, "it never ends");
+    assert!(map.stats().free_bytes >= map.free_target() * map.geometry().segment_bytes());
+    assert!(map.validate().is_clean());
+}
