@@ -13,6 +13,8 @@ SIGTERM and SIGINT end the server after what is under way, SIGHUP reads the pass
 Examples:
   cache-shm serve sessions
   cache-shm serve sessions --size 1GiB --bind 127.0.0.1:6379 --password-file /run/secrets/cache
+  cache-shm serve sessions --http-socket /run/sessions.http
+  cache-shm serve sessions --snapshot-file /var/lib/sessions --snapshot-interval 5m --restore
   cache-shm serve sessions --check")]
 pub struct Serve {
     /// Name of the region
@@ -74,6 +76,36 @@ pub struct Serve {
     /// Close clients that stop in the middle so long [default: 60s]
     #[arg(long, value_name = "TIME")]
     pub stall_timeout: Option<String>,
+    /// Socket for the page, the metrics and the look-up [default: none]
+    #[arg(long, value_name = "PATH")]
+    pub http_socket: Option<String>,
+    /// Addresses and ports for them, with commas between; they need a token
+    #[arg(long, value_name = "ADDRESSES")]
+    pub http_bind: Option<String>,
+    /// File with the token that browsers and scrapers say at --http-bind
+    #[arg(long, value_name = "FILE")]
+    pub http_token_file: Option<String>,
+    /// Names by which they may be asked for, beside localhost, 127.0.0.1 and [::1]
+    #[arg(long, value_name = "NAMES")]
+    pub http_hosts: Option<String>,
+    /// Let the page delete keys
+    #[arg(long)]
+    pub http_writes: bool,
+    /// Pause between two looks for background work, or none [default: 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub maintain_interval: Option<String>,
+    /// File of the snapshots
+    #[arg(long, value_name = "FILE")]
+    pub snapshot_file: Option<String>,
+    /// Time from one snapshot to the next, or none [default: none]
+    #[arg(long, value_name = "TIME")]
+    pub snapshot_interval: Option<String>,
+    /// End with a snapshot
+    #[arg(long)]
+    pub snapshot_at_end: bool,
+    /// Fill a new region from the file of the snapshots
+    #[arg(long)]
+    pub restore: bool,
     /// Log as text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -86,6 +118,7 @@ impl Serve {
     /// The options that were given, by their names in the file.
     pub fn given(&self) -> Vec<(&'static str, String)> {
         let no_auth = self.no_auth.then(|| "false".to_owned());
+        let is_on = |given: bool| given.then(|| "true".to_owned());
         let options = [
             ("socket", &self.socket),
             ("socket_mode", &self.socket_mode),
@@ -104,6 +137,16 @@ impl Serve {
             ("buffers_bytes", &self.buffers_bytes),
             ("idle_timeout", &self.idle_timeout),
             ("stall_timeout", &self.stall_timeout),
+            ("http_socket", &self.http_socket),
+            ("http_bind", &self.http_bind),
+            ("http_token_file", &self.http_token_file),
+            ("http_hosts", &self.http_hosts),
+            ("http_writes", &is_on(self.http_writes)),
+            ("maintain_interval", &self.maintain_interval),
+            ("snapshot_file", &self.snapshot_file),
+            ("snapshot_interval", &self.snapshot_interval),
+            ("snapshot_at_end", &is_on(self.snapshot_at_end)),
+            ("restore", &is_on(self.restore)),
             ("log_format", &self.log_format),
             ("log_level", &self.log_level),
         ];

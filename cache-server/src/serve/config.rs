@@ -70,6 +70,26 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long a client may stop in the middle of a request or a reply.
     pub stall_timeout: Duration,
+    /// Where the page, the metrics and the look-up are for this host.
+    pub http_socket: Option<PathBuf>,
+    /// Where they are in the network.
+    pub http_bind: Vec<SocketAddr>,
+    /// The file of the token that their network addresses ask for.
+    pub http_token_file: Option<PathBuf>,
+    /// The names, beside those of loopback, by which they may be asked for.
+    pub http_hosts: Vec<String>,
+    /// Whether the page may delete keys.
+    pub http_writes: bool,
+    /// Pause between two looks for background work; zero is never.
+    pub maintain_interval: Duration,
+    /// The file of the snapshots.
+    pub snapshot_file: Option<PathBuf>,
+    /// Time from one snapshot to the next; zero is none.
+    pub snapshot_interval: Duration,
+    /// Whether the server ends with one.
+    pub snapshot_at_end: bool,
+    /// Whether a region that is new begins with what the file holds.
+    pub restore: bool,
     /// How log records are written.
     pub log_format: LogFormat,
     /// Which log records are written.
@@ -98,6 +118,16 @@ impl Default for Config {
             buffers_bytes: 1 << 30,
             idle_timeout: Duration::ZERO,
             stall_timeout: Duration::from_secs(60),
+            http_socket: None,
+            http_bind: Vec::new(),
+            http_token_file: None,
+            http_hosts: Vec::new(),
+            http_writes: false,
+            maintain_interval: Duration::from_millis(100),
+            snapshot_file: None,
+            snapshot_interval: Duration::ZERO,
+            snapshot_at_end: false,
+            restore: false,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             found: Vec::new(),
@@ -132,7 +162,24 @@ fn bytes(text: &str, most: u64) -> Option<u64> {
     parse_size(text).ok().filter(|bytes| (1..=most).contains(bytes))
 }
 
+/// `NAME` or `NAME:PORT`, in small letters.
+fn hosts(text: &str) -> Option<Vec<String>> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let host = |host: &str| {
+        let host = host.trim().to_ascii_lowercase();
+        (!host.is_empty() && host.bytes().all(is_allowed)).then_some(host)
+    };
+    if text == "none" { Some(Vec::new()) } else { text.split(',').map(host).collect() }
+}
+
+fn interval(text: &str) -> Option<Duration> {
+    if text == "none" { Some(Duration::ZERO) } else { parse_time(text).filter(|time| !time.is_zero()) }
+}
+
 const PATH: &str = "a path that begins with /";
+const ADDRESSES: &str = "addresses with ports, such as 127.0.0.1:6379 or [::1]:6379, with commas between";
+const BOOL: &str = "true or false";
+const INTERVAL: &str = "a time, or none for never";
 const BYTES: &str = "bytes, or with a unit (64MiB, 1GiB)";
 
 #[rustfmt::skip]
@@ -141,17 +188,17 @@ const OPTIONS: &[Known] = &[
         take: |to, text| { to.socket = Some(if text == "none" { None } else { Some(path(text)?) }); Some(()) } },
     Known { key: "socket_mode", allowed: MODE_WANTED, default: "600",
         take: |to, text| { to.socket_mode = parse_mode(text)?; Some(()) } },
-    Known { key: "bind", allowed: "addresses with ports, such as 127.0.0.1:6379 or [::1]:6379, with commas between", default: "none",
+    Known { key: "bind", allowed: ADDRESSES, default: "none",
         take: |to, text| { to.bind = addresses(text)?; Some(()) } },
     Known { key: "memcached_socket", allowed: "a path that begins with /, or none", default: "none",
         take: |to, text| { to.memcached_socket = if text == "none" { None } else { Some(path(text)?) }; Some(()) } },
-    Known { key: "memcached_bind", allowed: "addresses with ports, such as 127.0.0.1:11211, with commas between", default: "none",
+    Known { key: "memcached_bind", allowed: ADDRESSES, default: "none",
         take: |to, text| { to.memcached_bind = addresses(text)?; Some(()) } },
     Known { key: "password_file", allowed: PATH, default: "none",
         take: |to, text| { to.password_file = Some(path(text)?); Some(()) } },
     Known { key: "reader_password_file", allowed: PATH, default: "none",
         take: |to, text| { to.reader_password_file = Some(path(text)?); Some(()) } },
-    Known { key: "auth", allowed: "true or false", default: "true",
+    Known { key: "auth", allowed: BOOL, default: "true",
         take: |to, text| { to.auth = text.parse().ok()?; Some(()) } },
     Known { key: "namespace", allowed: "1 to 64 bytes", default: "the one without a name",
         take: |to, text| { to.namespace = Some((1..=64).contains(&text.len()).then(|| text.to_owned())?); Some(()) } },
@@ -171,6 +218,26 @@ const OPTIONS: &[Known] = &[
         take: |to, text| { to.idle_timeout = if text == "none" { Duration::ZERO } else { parse_time(text)? }; Some(()) } },
     Known { key: "stall_timeout", allowed: TIME_WANTED, default: "60s",
         take: |to, text| { to.stall_timeout = parse_time(text).filter(|time| !time.is_zero())?; Some(()) } },
+    Known { key: "http_socket", allowed: "a path that begins with /, or none", default: "none",
+        take: |to, text| { to.http_socket = if text == "none" { None } else { Some(path(text)?) }; Some(()) } },
+    Known { key: "http_bind", allowed: ADDRESSES, default: "none",
+        take: |to, text| { to.http_bind = addresses(text)?; Some(()) } },
+    Known { key: "http_token_file", allowed: PATH, default: "none",
+        take: |to, text| { to.http_token_file = Some(path(text)?); Some(()) } },
+    Known { key: "http_hosts", allowed: "names, such as cache.internal or cache.internal:9090, with commas between", default: "none",
+        take: |to, text| { to.http_hosts = hosts(text)?; Some(()) } },
+    Known { key: "http_writes", allowed: BOOL, default: "false",
+        take: |to, text| { to.http_writes = text.parse().ok()?; Some(()) } },
+    Known { key: "maintain_interval", allowed: INTERVAL, default: "100ms",
+        take: |to, text| { to.maintain_interval = interval(text)?; Some(()) } },
+    Known { key: "snapshot_file", allowed: PATH, default: "none",
+        take: |to, text| { to.snapshot_file = Some(path(text)?); Some(()) } },
+    Known { key: "snapshot_interval", allowed: INTERVAL, default: "none",
+        take: |to, text| { to.snapshot_interval = interval(text)?; Some(()) } },
+    Known { key: "snapshot_at_end", allowed: BOOL, default: "false",
+        take: |to, text| { to.snapshot_at_end = text.parse().ok()?; Some(()) } },
+    Known { key: "restore", allowed: BOOL, default: "false",
+        take: |to, text| { to.restore = text.parse().ok()?; Some(()) } },
     Known { key: "log_format", allowed: "text or json", default: "text",
         take: |to, text| {
             to.log_format = match text { "text" => LogFormat::Text, "json" => LogFormat::Json, _ => return None };
@@ -257,6 +324,24 @@ impl Config {
             let reason = "a reader makes sense only where the default user has a password: give password_file too";
             return Err(wrong(&place("reader_password_file"), reason.to_owned()).into());
         }
+        if !self.http_bind.is_empty() && self.http_token_file.is_none() {
+            let reason = "every user of this host reaches an address of the network, so the page and the metrics need \
+                          a token there: give http_token_file, or use http_socket";
+            return Err(wrong(&place("http_bind"), reason.to_owned()).into());
+        }
+        if self.http_hosts.is_empty() && self.http_bind.iter().any(|address| !address.ip().is_loopback()) {
+            let reason = "on an address other than loopback the page answers only to the names in http_hosts: give \
+                          those by which it is asked for";
+            return Err(wrong(&place("http_bind"), reason.to_owned()).into());
+        }
+        let of_snapshots = [
+            ("snapshot_interval", !self.snapshot_interval.is_zero()),
+            ("snapshot_at_end", self.snapshot_at_end),
+            ("restore", self.restore),
+        ];
+        if let Some((key, _)) = of_snapshots.iter().find(|(_, is_on)| *is_on && self.snapshot_file.is_none()) {
+            return Err(wrong(&place(key), format!("{key} needs a file: give snapshot_file")).into());
+        }
         Ok(())
     }
 
@@ -332,12 +417,23 @@ mod tests {
             ("buffers_bytes", "1MiB", "1 million"),
             ("idle_timeout", "5m", "soon"),
             ("stall_timeout", "500ms", "0"),
+            ("http_socket", "/run/http.sock", "http.sock"),
+            ("http_bind", "127.0.0.1:9090", "9090"),
+            ("http_token_file", "/run/secrets/token", "token"),
+            ("http_hosts", "cache.internal:9090, cache", "a/b"),
+            ("http_writes", "true", "yes"),
+            ("maintain_interval", "none", "0"),
+            ("snapshot_file", "/var/lib/cache.snapshot", "cache.snapshot"),
+            ("snapshot_interval", "5m", "often"),
+            ("snapshot_at_end", "true", "1"),
+            ("restore", "true", "always"),
             ("log_format", "json", "xml"),
             ("log_level", "info,cache_shm=debug", "=x=y"),
         ];
         assert_eq!(cases.map(|(key, ..)| key).to_vec(), OPTIONS.iter().map(|known| known.key).collect::<Vec<_>>());
         for (key, good, bad) in cases {
-            let needs = [("password_file", "/p"), ("auth", "false"), (key, good)];
+            let files = [("password_file", "/p"), ("http_token_file", "/t"), ("snapshot_file", "/s")];
+            let needs = [&files[..], &[("auth", "false"), (key, good)]].concat();
             let config = read(&needs).unwrap();
             let row = config.effective().into_iter().find(|row| row.key == key).unwrap();
             assert_eq!((row.value.as_str(), row.origin), (good, format!("flag --{}", key.replace('_', "-"))));
@@ -355,5 +451,23 @@ mod tests {
         assert!(read(&[("memcached_bind", "127.0.0.1:11211")]).unwrap_err().contains("--memcached-bind"));
         assert!(read(&[("bind", "127.0.0.1:6379"), ("password_file", "/p")]).is_ok());
         assert!(read(&[("reader_password_file", "/p")]).unwrap_err().contains("password_file"));
+    }
+    #[test]
+    fn what_shows_the_region_in_the_network_needs_a_token_and_its_names() {
+        let refused = read(&[("http_bind", "127.0.0.1:9090")]).unwrap_err();
+        assert!(refused.contains("--http-bind") && refused.contains("http_token_file"), "{refused}");
+        let refused = read(&[("http_bind", "192.0.2.1:9090"), ("http_token_file", "/t")]).unwrap_err();
+        assert!(refused.contains("http_hosts"), "{refused}");
+        let named = [("http_bind", "192.0.2.1:9090"), ("http_token_file", "/t"), ("http_hosts", "Cache.internal")];
+        assert_eq!(read(&named).unwrap().http_hosts, ["cache.internal"]);
+    }
+
+    #[test]
+    fn snapshots_need_a_file() {
+        for (key, text) in [("snapshot_interval", "5m"), ("snapshot_at_end", "true"), ("restore", "true")] {
+            let refused = read(&[(key, text)]).unwrap_err();
+            assert!(refused.contains("snapshot_file"), "{refused}");
+            assert!(read(&[(key, text), ("snapshot_file", "/s")]).is_ok());
+        }
     }
 }

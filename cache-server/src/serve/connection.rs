@@ -19,7 +19,7 @@ use super::Shared;
 use super::clients::Client;
 use super::counters::Counters;
 use super::gate::Alone;
-use super::{memcached, resp};
+use super::{http, memcached, resp};
 
 /// Replies that wait for the client before its next request is looked at.
 pub const PAUSE_BYTES: usize = 1 << 20;
@@ -78,6 +78,8 @@ pub enum Protocol {
     Resp(Box<resp::Session>),
     /// memcached's.
     Memcached(Box<memcached::Session>),
+    /// HTTP's.
+    Http(http::Session),
 }
 
 /// Why a connection ends.
@@ -173,6 +175,7 @@ impl Connection {
         let remembered = match &self.protocol {
             Protocol::Resp(session) => session.held_bytes(),
             Protocol::Memcached(session) => session.held_bytes(),
+            Protocol::Http(_) => 0,
         };
         self.input.capacity() + self.output.capacity() + remembered
     }
@@ -257,6 +260,7 @@ impl Connection {
             let step = match &mut self.protocol {
                 Protocol::Resp(session) => session.step(&input[taken..], output, turn),
                 Protocol::Memcached(session) => session.step(&input[taken..], output, turn),
+                Protocol::Http(session) => session.step(&input[taken..], output, turn),
             };
             match step {
                 Step::Done(bytes) => {
@@ -275,7 +279,10 @@ impl Connection {
                 }
             }
         }
-        turn.counters.durations.add(began.elapsed(), commands);
+        // A look at the page is no command of a cache.
+        if !matches!(self.protocol, Protocol::Http(_)) {
+            turn.counters.durations.add(began.elapsed(), commands);
+        }
         taken
     }
 

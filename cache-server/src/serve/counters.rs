@@ -45,6 +45,7 @@ counters! {
     refused "Connections refused because there were too many.";
     commands "Commands carried out or refused.";
     errors "Commands refused.";
+    http_requests "Requests for the page, the metrics or a key.";
     input_bytes "Bytes received.";
     output_bytes "Bytes sent.";
     protocol_errors "Connections closed because what they sent could not be understood.";

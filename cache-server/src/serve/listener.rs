@@ -35,6 +35,8 @@ pub enum Speaks {
     Resp,
     /// memcached's protocol.
     Memcached,
+    /// HTTP: the page and the metrics.
+    Http,
 }
 
 #[derive(Debug)]
@@ -184,6 +186,7 @@ fn refuse(speaks: Speaks, stream: Stream) {
     let text: &[u8] = match speaks {
         Speaks::Resp => b"-ERR max number of clients reached\r\n",
         Speaks::Memcached => b"ERROR Too many open connections\r\n",
+        Speaks::Http => b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     };
     // The socket's buffer is empty and takes this much; if not, the close says it.
     let _ = match stream {

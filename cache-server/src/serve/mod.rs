@@ -4,24 +4,30 @@
 //! see is what Python, Rust and C programs see, and when it dies nobody else notices.
 //!
 //! Reading order: [`config`] has the options, `listener` the sockets, `worker` the loop,
-//! [`connection`] one client's bytes, [`resp`] and [`memcached`] what they mean.
+//! [`connection`] one client's bytes, [`resp`] and [`memcached`] what they mean. Beside the loop
+//! `maintenance` and [`snapshots`] work for the region.
 //!
 //! ```text
 //! listener -> worker -> connection -> resp, memcached -> cache_shm::Cache
 //! ```
 
+mod bell;
 pub mod clients;
 pub mod config;
 pub mod connection;
 pub mod counters;
 mod databases;
 pub mod gate;
+pub mod http;
 mod listener;
 mod log;
 pub mod loopback;
+mod maintenance;
 pub mod memcached;
 pub mod resp;
+pub mod snapshots;
 pub mod users;
+mod watch;
 mod worker;
 
 use std::path::PathBuf;
@@ -36,13 +42,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Result};
+use bell::Bell;
 use clients::Clients;
 use config::{Config, Limits};
 use counters::Counters;
 use databases::Databases;
 use gate::Gate;
+use http::Http;
 use listener::{Listener, Speaks};
 use resp::Distance;
+use snapshots::Snapshots;
 use users::Users;
 use worker::{Post, Worker};
 
@@ -68,8 +77,16 @@ pub struct Shared {
     pub started: Instant,
     /// A number that no other run has.
     pub run_id: String,
+    /// What was done for the region in the background.
+    pub maintenance: maintenance::Done,
+    /// The page and the metrics, if they are served.
+    pub http: Option<Http>,
+    /// Its snapshots, if there are any.
+    pub snapshots: Option<Snapshots>,
     /// It ends.
     pub is_stopping: AtomicBool,
+    /// Rung when it ends.
+    pub bell: Bell,
     users: RwLock<Arc<Users>>,
     wakers: OnceLock<Vec<Arc<Waker>>>,
 }
@@ -91,7 +108,11 @@ impl Shared {
             distance: Distance::default(),
             started: Instant::now(),
             run_id: format!("{:032x}{:08x}", fastrand::u128(..), fastrand::u32(..)),
+            maintenance: maintenance::Done::default(),
+            http: Http::new(config)?,
+            snapshots: Snapshots::new(config)?,
             is_stopping: AtomicBool::new(false),
+            bell: Bell::default(),
             users: RwLock::new(Arc::new(users)),
             wakers: OnceLock::new(),
             cache,
@@ -115,6 +136,7 @@ impl Shared {
         // Relaxed: the wakers order it.
         self.is_stopping.store(true, Ordering::Relaxed);
         (0..self.workers).for_each(|worker| self.wake(worker));
+        self.bell.ring();
     }
 }
 
@@ -129,6 +151,13 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
     let listeners = listeners(&cache, config)?;
     let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
     let shared = Shared::new(cache, config, users)?;
+    let opened = shared.cache.opened();
+    if let Some(snapshots) = &shared.snapshots
+        && config.restore
+        && (opened.created || opened.remade_after_boot)
+    {
+        snapshots.restore(&shared.cache);
+    }
     let system = |error: std::io::Error| Failure::file("set up", "the server's threads".as_ref(), &error);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system)?;
     let (threads, posts): (Vec<Worker>, Vec<Post>) =
@@ -168,6 +197,16 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
                 }
             }
         });
+        if !config.maintain_interval.is_zero() {
+            scope.spawn(|| maintenance::run(shared, config.maintain_interval));
+        }
+        if let Some(http) = &shared.http {
+            scope.spawn(|| http.watch.run(shared));
+        }
+        let writing = shared.snapshots.as_ref().map(|snapshots| {
+            let thread = scope.spawn(|| snapshots.run(&shared.cache, &shared.bell));
+            (snapshots, thread)
+        });
         let mut outcome = Ok(());
         for worker in running {
             match worker.join() {
@@ -176,6 +215,11 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
             }
         }
         handle.close();
+        if let Some((snapshots, thread)) = writing {
+            // One that is being written first.
+            let _ = thread.join();
+            snapshots.finish(&shared.cache);
+        }
         tracing::info!("ended");
         outcome
     })
@@ -189,6 +233,11 @@ fn reload(shared: &Shared, config: &Config) {
             tracing::info!("passwords read anew");
         }
         Err(error) => tracing::error!(%error, "the passwords stay as they were"),
+    }
+    match shared.http.as_ref().map(Http::reload) {
+        None => {}
+        Some(Ok(())) => tracing::info!("token of the page read anew"),
+        Some(Err(error)) => tracing::error!(%error, "the token of the page stays as it was"),
     }
 }
 
@@ -214,9 +263,15 @@ fn listeners(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
     for address in &config.memcached_bind {
         listeners.push(Listener::tcp(Speaks::Memcached, *address)?);
     }
+    if let Some(path) = &config.http_socket {
+        listeners.push(Listener::unix(Speaks::Http, path, config.socket_mode)?);
+    }
+    for address in &config.http_bind {
+        listeners.push(Listener::tcp(Speaks::Http, *address)?);
+    }
     if listeners.is_empty() {
         return Err(Failure::usage(
-            "there is nothing to listen on; give --socket, --bind, --memcached-socket or --memcached-bind",
+            "there is nothing to listen on; give --socket, --bind, --memcached-socket or --http-socket",
         ));
     }
     Ok(listeners)

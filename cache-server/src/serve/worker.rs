@@ -20,7 +20,7 @@ use slab::Slab;
 use super::Shared;
 use super::connection::{Again, Buffers, Connection, End, Protocol, Stream, Turn};
 use super::listener::{Listener, Speaks};
-use super::{memcached, resp};
+use super::{http, memcached, resp};
 
 /// Bytes of a read.
 const INPUT_BYTES: usize = 64 << 10;
@@ -141,6 +141,7 @@ impl Worker {
                 let protocol = match speaks {
                     Speaks::Resp => Protocol::Resp(Box::new(resp::Session::new(shared, client.clone()))),
                     Speaks::Memcached => Protocol::Memcached(Box::new(memcached::Session::new(shared, client.clone()))),
+                    Speaks::Http => Protocol::Http(http::Session::new(client.clone())),
                 };
                 let index = connections.insert(Connection::new(stream, protocol, client, now));
                 let connection = &mut connections[index];
