@@ -45,8 +45,9 @@ report: ## docs/benchmarks.md and its plots, from what was measured last
 hit-ratio: ## docs/benchmarks/hit-ratio.md and its plot, of the streams in CACHE_SHM_TRACES=directory (about seven minutes)
 	@.ci/with-tools python benches/python/hit_ratio.py
 
-screenshots: wheel ## docs/images/top.svg, from a real terminal under load
+screenshots: wheel ## docs/images/top.svg from a real terminal, page-*.png from a headless browser, under load
 	@.ci/with-tools python docs/screenshots.py
+	@.ci/with-tools python docs/screenshots_page.py
 
 chaos: ## kills processes at random while they use regions; SECONDS=n for how long, SEED=n for the same plan again
 	@.ci/with-tools cargo test --locked --release --package cache-shm --test chaos -- \

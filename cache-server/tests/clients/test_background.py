@@ -1,0 +1,169 @@
+"""What the server does for a region by itself: space ahead of need, expiry, the dead, snapshots."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pycache import Cache
+
+from .conftest import SECONDS, Served, wait_for
+from .test_http import samples, socket_client
+
+Serve = Callable[..., Served]
+
+
+def number(directory: Path, name: str) -> float:
+    """A metric of the server."""
+    with socket_client(directory / "http") as client:
+        return samples(client.get("/metrics").text)[(name, ())]
+
+
+# --- the region -------------------------------------------------------------------------------------
+
+
+def test_space_is_free_and_has_memory_before_it_is_needed(serve: Serve, directory: Path) -> None:
+    served = serve("--http-socket", str(directory / "http"))
+    backed = "cache_shm_server_backed_bytes_total"
+    wait_for(lambda: number(directory, backed) >= 4 * 256 << 10)
+    with Cache(served.region, dir=served.directory) as cache:
+        for key in range(100_000):
+            cache[f"key{key}"] = b"x" * 1000
+        segment_bytes = cache.stats()["segment_bytes"]
+        wait_for(lambda: cache.stats()["free_bytes"] >= 4 * segment_bytes)
+        assert number(directory, "cache_shm_server_reclaim_shares_total") > 0
+        assert cache.stats()["evictions"] > 0
+
+
+def test_what_expired_is_gone_without_anybody_asking(serve: Serve) -> None:
+    served = serve()
+    with Cache(served.region, dir=served.directory) as cache:
+        for key in range(20_000):
+            cache.set(f"key{key}", b"x" * 1000, ttl=0.05)
+        wait_for(lambda: cache.stats()["expirations"] >= 15_000)
+        assert cache.stats()["evictions"] == 0
+
+
+def test_without_its_thread_the_server_leaves_the_region_alone(serve: Serve, directory: Path) -> None:
+    served = serve("--http-socket", str(directory / "http"), "--maintain-interval", "none")
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["a"] = 1
+    assert number(directory, "cache_shm_server_backed_bytes_total") == 0
+
+
+def test_the_slots_of_the_dead_are_freed(serve: Serve) -> None:
+    served = serve()
+    program = f"""
+import sys
+from pycache import Cache
+cache = Cache({served.region!r}, dir={str(served.directory)!r})
+cache["a"] = 1
+print("attached", flush=True)
+sys.stdin.read()
+"""
+    with Cache(served.region, dir=served.directory, read_only=True) as look:
+        command = [sys.executable, "-c", program]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "attached\n"
+            assert look.stats()["participants"] == 2
+            other.kill()
+            other.wait(SECONDS)
+        wait_for(lambda: look.stats()["participants"] == 1)
+        assert look.stats()["sets"] == 1, "what it counted stays"
+    wait_for(lambda: "freed the slots" in served.log())
+
+
+def test_a_region_that_was_made_anew_is_looked_after(serve: Serve) -> None:
+    served = serve()
+    with Cache(served.region, dir=served.directory) as cache:
+        cache.destroy()
+    wait_for(lambda: "attaching anew" in served.log())
+    with Cache(served.region, dir=served.directory) as cache:
+        wait_for(lambda: cache.stats()["participants"] == 2)
+        cache.set("a", b"1", ttl=0.01)
+    assert served.process.poll() is None
+
+
+def test_an_idle_server_costs_next_to_nothing(serve: Serve, directory: Path) -> None:
+    served = serve("--http-socket", str(directory / "http"))
+    wait_for(lambda: number(directory, "cache_shm_server_backed_bytes_total") >= 4 * 256 << 10)
+
+    def used() -> float:
+        fields = Path(f"/proc/{served.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = used()
+    # What is measured is a time without anything.
+    time.sleep(5)
+    assert used() - before < 0.25
+
+
+# --- snapshots --------------------------------------------------------------------------------------
+
+
+def test_a_region_comes_back_from_the_snapshot_of_the_end(serve: Serve, directory: Path) -> None:
+    flags = ["--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end", "--restore"]
+    served = serve(*flags)
+    assert "there is no snapshot yet" in served.log()
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["a"] = {"b": [1, 2.5]}
+        cache.namespace("users").set("user:7", "Ada", ttl=600)
+        cache.set("short", b"x", ttl=0.01)
+        assert served.end() == 0
+        assert "wrote a snapshot" in served.log()
+        cache.destroy()
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        assert cache["a"] == {"b": [1, 2.5]} and "short" not in cache
+        assert cache.namespace("users")["user:7"] == "Ada"
+        assert 0 < (cache.namespace("users").ttl("user:7") or 0) <= 600
+        # A region that is there is newer than any snapshot.
+        del cache["a"]
+        served.end(signal.SIGKILL)
+        served = serve(*flags)
+        assert "a" not in cache
+
+
+def test_snapshots_are_written_at_their_interval_and_told(serve: Serve, directory: Path) -> None:
+    file = directory / "snapshot"
+    served = serve("--http-socket", str(directory / "http"), "--snapshot-file", str(file), "--snapshot-interval", "50ms")
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["a"] = 1
+        prefix = "cache_shm_server_snapshot"
+        wait_for(lambda: number(directory, f"{prefix}_items") == 1)
+        written = number(directory, f"{prefix}s_total")
+        wait_for(lambda: number(directory, f"{prefix}s_total") > written)
+        assert abs(number(directory, f"{prefix}_timestamp_seconds") - time.time()) < SECONDS
+        assert number(directory, f"{prefix}_bytes") > 0
+        assert number(directory, f"{prefix}_failures_total") == 0
+        # The directory is gone: failures are counted, and the server goes on.
+        assert file.stat().st_mode & 0o777 == 0o600
+        file.unlink()
+        file.mkdir()
+        wait_for(lambda: number(directory, f"{prefix}_failures_total") > 0)
+        assert cache["a"] == 1 and served.process.poll() is None
+
+
+def test_a_damaged_snapshot_is_put_aside_and_the_server_starts_empty(serve: Serve, directory: Path) -> None:
+    file = directory / "snapshot"
+    file.write_bytes(b"not a snapshot")
+    served = serve("--snapshot-file", str(file), "--snapshot-at-end", "--restore")
+    assert "was not restored" in served.log()
+    assert (directory / "snapshot.damaged").read_bytes() == b"not a snapshot"
+    assert served.end() == 0
+    assert file.stat().st_size > 0
+
+
+def test_snapshots_without_a_place_are_refused_at_the_start(serve: Serve) -> None:
+    with pytest.raises(AssertionError, match="snapshot_file"):
+        serve("--snapshot-at-end")
+    with pytest.raises(AssertionError, match="nowhere"):
+        serve("--snapshot-file", "/nowhere/at/all")
