@@ -10,6 +10,7 @@ use crate::serve::config::Config;
 
 pub(super) fn serve(place: Place, arguments: &Serve, output: &mut Output) -> Result<bool> {
     let config = Config::read(&arguments.given())?;
+    crate::serve::check(&config)?;
     if arguments.check {
         return check(&config, output);
     }

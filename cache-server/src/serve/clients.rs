@@ -4,7 +4,7 @@
 //! the end of another. What a client sends and gets is its connection's and nobody else's.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -79,10 +79,20 @@ impl Client {
 pub struct Clients {
     list: Mutex<BTreeMap<u64, Arc<Client>>>,
     last: AtomicU64,
+    /// Those on the list, and those on their way to it.
+    admitted: AtomicUsize,
 }
 
 impl Clients {
-    /// Enters a client.
+    /// Counts a client that has come, if there are fewer than `most`.
+    pub fn admit(&self, most: usize) -> bool {
+        // Relaxed: a number that stands for itself.
+        self.admitted
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1))
+            .is_ok()
+    }
+
+    /// Enters a client that was admitted.
     pub fn enter(&self, address: String, local: String, worker: usize, now: Instant) -> Arc<Client> {
         // Relaxed: only that no number is given twice.
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
@@ -104,7 +114,9 @@ impl Clients {
 
     /// Takes a client off the list.
     pub fn leave(&self, id: u64) {
-        self.lock().remove(&id);
+        if self.lock().remove(&id).is_some() {
+            self.admitted.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// All of them, the oldest first.

@@ -320,6 +320,23 @@ impl Config {
                           password_file, or auth = false (--no-auth) if everybody may use the cache";
             return Err(wrong(&place(key), reason.to_owned()).into());
         }
+        if self.password_file.is_some() && !self.auth {
+            let reason = "with a password_file clients have to say the password: take one of the two away";
+            return Err(wrong(&place("auth"), reason.to_owned()).into());
+        }
+        let numbered = self.namespace.as_deref().and_then(|name| name.strip_prefix("db")?.parse::<usize>().ok());
+        if numbered.is_some_and(|number| number < self.databases) {
+            let reason = "that namespace is a database of its own, so database 0 cannot be it too";
+            return Err(wrong(&place("namespace"), reason.to_owned()).into());
+        }
+        let has_socket =
+            !matches!(self.socket, Some(None)) || self.memcached_socket.is_some() || self.http_socket.is_some();
+        let has_address = [&self.bind, &self.memcached_bind, &self.http_bind].iter().any(|bind| !bind.is_empty());
+        if !has_socket && !has_address {
+            let reason =
+                "there is nothing to listen on: give a socket, or an address in bind, memcached_bind or http_bind";
+            return Err(wrong(&place("socket"), reason.to_owned()).into());
+        }
         if self.reader_password_file.is_some() && self.password_file.is_none() {
             let reason = "a reader makes sense only where the default user has a password: give password_file too";
             return Err(wrong(&place("reader_password_file"), reason.to_owned()).into());
@@ -432,8 +449,9 @@ mod tests {
         ];
         assert_eq!(cases.map(|(key, ..)| key).to_vec(), OPTIONS.iter().map(|known| known.key).collect::<Vec<_>>());
         for (key, good, bad) in cases {
-            let files = [("password_file", "/p"), ("http_token_file", "/t"), ("snapshot_file", "/s")];
-            let needs = [&files[..], &[("auth", "false"), (key, good)]].concat();
+            // What others ask for beside themselves.
+            let password = if key == "auth" { ("threads", "1") } else { ("password_file", "/p") };
+            let needs = [password, ("http_token_file", "/t"), ("snapshot_file", "/s"), (key, good)];
             let config = read(&needs).unwrap();
             let row = config.effective().into_iter().find(|row| row.key == key).unwrap();
             assert_eq!((row.value.as_str(), row.origin), (good, format!("flag --{}", key.replace('_', "-"))));
@@ -451,7 +469,18 @@ mod tests {
         assert!(read(&[("memcached_bind", "127.0.0.1:11211")]).unwrap_err().contains("--memcached-bind"));
         assert!(read(&[("bind", "127.0.0.1:6379"), ("password_file", "/p")]).is_ok());
         assert!(read(&[("reader_password_file", "/p")]).unwrap_err().contains("password_file"));
+        let refused = read(&[("auth", "false"), ("password_file", "/p")]).unwrap_err();
+        assert!(refused.contains("--auth"), "{refused}");
     }
+
+    #[test]
+    fn a_server_that_nobody_could_use_or_that_mixes_databases_is_refused() {
+        assert!(read(&[("socket", "none")]).unwrap_err().contains("--socket"));
+        assert!(read(&[("socket", "none"), ("memcached_socket", "/m")]).is_ok());
+        assert!(read(&[("namespace", "db15")]).unwrap_err().contains("--namespace"));
+        assert!(read(&[("namespace", "db15"), ("databases", "15")]).is_ok());
+    }
+
     #[test]
     fn what_shows_the_region_in_the_network_needs_a_token_and_its_names() {
         let refused = read(&[("http_bind", "127.0.0.1:9090")]).unwrap_err();

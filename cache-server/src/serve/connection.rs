@@ -7,13 +7,15 @@
 //! Must never: hold more than the limits, or go on with a client's requests while it does not
 //! take the replies.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 
 use super::Shared;
 use super::clients::Client;
@@ -25,6 +27,13 @@ use super::{http, memcached, resp};
 pub const PAUSE_BYTES: usize = 1 << 20;
 /// Reads of one turn, so that a client that sends without an end leaves the others theirs.
 const READS_PER_TURN: usize = 16;
+/// How long the commands of one turn wait for locks of the region together, and how long each
+/// may in any case: longer than a writer that runs ever holds one.
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+const LOCK_WAIT_MIN: Duration = Duration::from_micros(200);
+/// Bytes that are read at once of a request that is longer, and the fewest.
+const READ_BYTES: usize = 64 << 10;
+const READ_BYTES_MIN: usize = 16 << 10;
 /// A buffer with more room than this is given back when it is empty.
 const KEPT_BYTES: usize = 256 << 10;
 
@@ -38,10 +47,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+    fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
-            Stream::Unix(stream) => stream.read(bytes),
-            Stream::Tcp(stream) => stream.read(bytes),
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tcp(stream) => stream.as_fd(),
         }
     }
 
@@ -120,8 +129,10 @@ pub struct Connection {
     sent: usize,
     /// There may be more to read.
     is_readable: bool,
-    /// The client sends nothing more.
+    /// The client sends nothing more than what there is to read.
     is_ended: bool,
+    /// All that it sent was read.
+    is_over: bool,
     /// The socket's writability is waited for.
     is_waiting: bool,
     /// The last answer is written: close when it is sent.
@@ -152,6 +163,7 @@ impl Connection {
             sent: 0,
             is_readable: false,
             is_ended: false,
+            is_over: false,
             is_waiting: false,
             is_closing: false,
             active: now,
@@ -213,38 +225,36 @@ impl Connection {
             return Err(End::Killed);
         }
         for _ in 0..READS_PER_TURN {
-            if !self.output.is_empty() && !self.flush(turn)? {
-                return Ok(Again::Later);
+            if !self.output.is_empty() {
+                self.flush(turn)?;
             }
+            // A client that sends everything before it takes anything must come to an end of
+            // sending: it is read from, but not answered, while it is behind with its replies.
+            let is_behind = !self.output.is_empty();
+            let rests = |is_over: bool| if is_behind || !is_over { Ok(Again::Later) } else { Err(End::Closed) };
             if self.is_closing {
-                return Err(End::Closed);
+                return rests(true);
             }
-            let was_left = self.input.len() >= self.needed;
-            if !was_left {
-                if !self.is_readable {
-                    return Ok(Again::Later);
-                }
-                if self.input.is_empty() {
-                    let count = self.receive(&mut buffers.input, turn)?;
-                    let (input, output) = (&buffers.input[..count], &mut buffers.output);
-                    let taken = self.serve_all(input, output, turn);
-                    self.keep(&buffers.input[taken..count], turn)?;
-                } else {
-                    self.extend(turn)?;
-                }
-            }
-            if !self.input.is_empty() && self.input.len() >= self.needed {
+            if !is_behind && self.input.len() >= self.needed {
                 let input = std::mem::take(&mut self.input);
                 let taken = self.serve_all(&input, &mut buffers.output, turn);
                 self.input = input;
                 self.input.drain(..taken);
-                if self.input.is_empty() && self.input.capacity() > 0 {
+                if self.input.is_empty() {
                     self.input = Vec::new();
                 }
-            }
-            self.send(&mut buffers.output, turn)?;
-            if self.is_closing && self.output.is_empty() {
-                return Err(End::Closed);
+                self.send(&mut buffers.output, turn)?;
+            } else if self.is_over {
+                return rests(true);
+            } else if !self.is_readable || (is_behind && self.input.len() >= turn.shared.limits.request_bytes) {
+                return rests(false);
+            } else if is_behind || !self.input.is_empty() {
+                self.extend(turn)?;
+            } else {
+                let count = self.receive(&mut buffers.input, turn)?;
+                let taken = self.serve_all(&buffers.input[..count], &mut buffers.output, turn);
+                self.input.extend_from_slice(&buffers.input[taken..count]);
+                self.send(&mut buffers.output, turn)?;
             }
         }
         Ok(Again::Soon)
@@ -288,56 +298,49 @@ impl Connection {
 
     /// Reads into the worker's buffer.
     fn receive(&mut self, room: &mut [u8], turn: &Turn<'_>) -> Result<usize, End> {
-        match self.stream.read(room) {
-            Ok(0) => Err(End::Closed),
-            Ok(count) => {
-                // A short read of a stream means that it is empty, and the next that comes is told.
-                // But its end may have been told together with what was read.
-                self.is_readable = count == room.len() || self.is_ended;
-                self.came(count, turn);
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                Ok(0)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(_) => Err(End::Closed),
-        }
+        let count = rustix::io::read(self.stream.descriptor(), &mut *room);
+        self.came(count, room.len(), turn)
     }
 
     /// Reads behind what is there of a request.
     fn extend(&mut self, turn: &Turn<'_>) -> Result<(), End> {
-        let limits = &turn.shared.limits;
-        if self.needed > limits.request_bytes {
+        let have = self.input.len();
+        if self.needed > turn.shared.limits.request_bytes {
             return Err(End::Overflow);
         }
-        let have = self.input.len();
         // As much as is known to come, but never more ahead than has come already.
-        let room = (self.needed.saturating_sub(have)).clamp(16 << 10, have.max(64 << 10));
-        self.input.resize(have + room, 0);
-        self.check(turn)?;
-        let mut input = std::mem::take(&mut self.input);
-        let count = self.receive(&mut input[have..], turn);
-        input.truncate(have + count.unwrap_or(0));
-        self.input = input;
-        count.map(|_| ())
-    }
-
-    /// Keeps what is no whole request yet.
-    fn keep(&mut self, rest: &[u8], turn: &Turn<'_>) -> Result<(), End> {
-        if rest.is_empty() {
-            return Ok(());
+        let room = self.needed.saturating_sub(have).clamp(READ_BYTES_MIN, have.max(READ_BYTES));
+        if self.input.capacity() - have < READ_BYTES_MIN {
+            self.input.reserve_exact(room);
         }
-        self.input.extend_from_slice(rest);
-        self.check(turn)
+        let room = self.input.capacity() - have;
+        let count = rustix::io::read(self.stream.descriptor(), rustix::buffer::spare_capacity(&mut self.input));
+        self.came(count, room, turn).map(|_| ())
     }
 
-    /// Ends the connection if it has more than its share, and all together more than they may.
-    fn check(&self, turn: &Turn<'_>) -> Result<(), End> {
-        let (mine, limits) = (self.buffered(), &turn.shared.limits);
-        let all = limits.buffers_bytes / turn.shared.workers;
-        if mine > all / limits.clients && turn.buffered + mine > all { Err(End::Overflow) } else { Ok(()) }
+    /// Notes what a read into `room` bytes brought.
+    fn came(&mut self, count: rustix::io::Result<usize>, room: usize, turn: &Turn<'_>) -> Result<usize, End> {
+        match count {
+            Ok(0) => {
+                (self.is_over, self.is_readable) = (true, false);
+                Ok(0)
+            }
+            Ok(count) => {
+                // A short read of a stream means that it is empty, and the next that comes is told.
+                // But its end may have been told together with what was read.
+                self.is_readable = count == room || self.is_ended;
+                self.active = turn.now;
+                self.client.note(turn.now);
+                turn.counters.input_bytes.add(count as u64);
+                Ok(count)
+            }
+            Err(Errno::AGAIN) => {
+                self.is_readable = false;
+                Ok(0)
+            }
+            Err(Errno::INTR) => Ok(0),
+            Err(_) => Err(End::Closed),
+        }
     }
 
     /// Writes the worker's buffer, and keeps what the client does not take.
@@ -345,9 +348,10 @@ impl Connection {
         if output.is_empty() {
             return Ok(());
         }
-        let sent = if self.output.is_empty() { self.write(output, 0, turn)? } else { 0 };
+        // Nothing waits before it: replies are only made where everything before them went.
+        let sent = self.write(output, 0, turn)?;
         let rest = &output[sent..];
-        let is_over = self.output.len() - self.sent + rest.len() > turn.shared.limits.output_bytes;
+        let is_over = rest.len() > turn.shared.limits.output_bytes;
         if !is_over {
             self.output.extend_from_slice(rest);
         }
@@ -355,11 +359,7 @@ impl Connection {
         if output.capacity() > KEPT_BYTES {
             output.shrink_to(KEPT_BYTES);
         }
-        if is_over {
-            return Err(End::Overflow);
-        }
-        self.check(turn)?;
-        self.wait(turn)
+        if is_over { Err(End::Overflow) } else { self.wait(turn) }
     }
 
     /// Writes what was kept; true if all of it went.
@@ -404,12 +404,6 @@ impl Connection {
         self.is_waiting = wants;
         Ok(())
     }
-
-    fn came(&mut self, count: usize, turn: &Turn<'_>) {
-        self.active = turn.now;
-        self.client.note(turn.now);
-        turn.counters.input_bytes.add(count as u64);
-    }
 }
 
 /// What a connection's work needs of its worker.
@@ -424,13 +418,19 @@ pub struct Turn<'a> {
     pub token: Token,
     /// When this turn began.
     pub now: Instant,
-    /// Bytes that are kept for the worker's other connections.
-    pub buffered: usize,
     /// The way to keep other workers out for a while.
     pub entered: &'a dyn Alone,
 }
 
 impl Turn<'_> {
+    /// How long the next command may wait for a lock of the region, in nanoseconds. All that
+    /// a worker does in one turn shares the wait: a program that was stopped while it writes holds up
+    /// those who want the same lock, not every client.
+    pub fn lock_wait_ns(&self) -> u64 {
+        let left = LOCK_WAIT.saturating_sub(self.now.elapsed());
+        left.max(LOCK_WAIT_MIN).as_nanos() as u64
+    }
+
     /// Does `work` while no other worker is at work.
     pub fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
         let (mut work, mut done) = (Some(work), None);

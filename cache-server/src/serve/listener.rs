@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Shared;
@@ -65,8 +65,14 @@ impl Listener {
         let refused = |error: io::Error| Failure::file("listen at", path, &error);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let lock_path = path.with_file_name(format!(".{name}.lock"));
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        // Nothing is followed, and nothing waited for, that somebody laid there.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(&lock_path);
         let lock = lock.map_err(|error| Failure::file("make", &lock_path, &error))?;
+        if !lock.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(Failure::usage(format!("there is something else at {}; move it away", lock_path.display())));
+        }
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let shown = path.display();
             return Err(Failure::usage(format!("another server listens at {shown}; end it or give another path")));
@@ -83,10 +89,13 @@ impl Listener {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
         let socket = socket.map_err(|error| refused(error.into()))?;
-        // The file is made with the permissions of the socket.
-        let made = rustix::fs::fchmod(&socket, Mode::from_bits_truncate(mode))
+        // The file is made with the permissions of the socket, less those that the process gives
+        // to no file; it gets all of them before anybody can connect.
+        let mode = Mode::from_bits_truncate(mode);
+        let made = rustix::fs::fchmod(&socket, mode)
             .and_then(|()| SocketAddrUnix::new(path))
             .and_then(|address| rustix::net::bind(&socket, &address))
+            .and_then(|()| rustix::fs::chmod(path, mode))
             .and_then(|()| rustix::net::listen(&socket, BACKLOG));
         made.map_err(|error| refused(error.into()))?;
         let listener = UnixListener::from_std(socket.into());
@@ -144,13 +153,11 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     counters.connections.add(1);
-                    // Those on their way to their worker are not counted yet: the limit of
-                    // descriptors leaves room for them.
-                    if shared.clients.count() >= shared.limits.clients {
+                    if shared.clients.admit(shared.limits.clients) {
+                        arrive(self.speaks, stream, address, self.local.clone());
+                    } else {
                         counters.refused.add(1);
                         refuse(self.speaks, stream);
-                    } else {
-                        arrive(self.speaks, stream, address, self.local.clone());
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -31,7 +31,7 @@ mod watch;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -83,6 +83,8 @@ pub struct Shared {
     pub http: Option<Http>,
     /// Its snapshots, if there are any.
     pub snapshots: Option<Snapshots>,
+    /// Bytes that are kept for requests and replies under way.
+    buffered: AtomicUsize,
     /// It ends.
     pub is_stopping: AtomicBool,
     /// Rung when it ends.
@@ -111,6 +113,7 @@ impl Shared {
             maintenance: maintenance::Done::default(),
             http: Http::new(config)?,
             snapshots: Snapshots::new(config)?,
+            buffered: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             bell: Bell::default(),
             users: RwLock::new(Arc::new(users)),
@@ -132,12 +135,33 @@ impl Shared {
         }
     }
 
+    /// Notes that what is kept for a connection was `before` bytes and is `after`; returns what
+    /// is kept for all.
+    fn note_buffered(&self, before: usize, after: usize) -> usize {
+        if before == after {
+            return self.buffered.load(Ordering::Relaxed);
+        }
+        // Relaxed, both: a sum that stands for itself. It wraps on the way, never in the end.
+        let more = after.wrapping_sub(before);
+        self.buffered.fetch_add(more, Ordering::Relaxed).wrapping_add(more)
+    }
+
     fn stop(&self) {
         // Relaxed: the wakers order it.
         self.is_stopping.store(true, Ordering::Relaxed);
         (0..self.workers).for_each(|worker| self.wake(worker));
         self.bell.ring();
     }
+}
+
+/// Looks whether the files that `config` names can be used, before anything is made.
+///
+/// # Errors
+/// A secret that cannot be read.
+pub fn check(config: &Config) -> Result<()> {
+    Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
+    Http::new(config)?;
+    Ok(())
 }
 
 /// Serves `cache` until a signal ends it. `started` is called when clients can connect, with
@@ -178,10 +202,9 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
             .map(|worker| {
                 let (listeners, posts) = (listeners.take().unwrap_or_default(), &posts);
                 scope.spawn(move || {
-                    let done = worker.run(shared, listeners, posts);
-                    // One that cannot go on ends all.
-                    shared.stop();
-                    done
+                    // One that cannot go on ends all, by a panic too.
+                    let _end = AtEnd(|| shared.stop());
+                    worker.run(shared, listeners, posts)
                 })
             })
             .collect();
@@ -223,6 +246,15 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
         tracing::info!("ended");
         outcome
     })
+}
+
+/// Does something when it goes.
+struct AtEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// Reads the passwords anew; connections that are logged in stay so.
@@ -270,9 +302,8 @@ fn listeners(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
         listeners.push(Listener::tcp(Speaks::Http, *address)?);
     }
     if listeners.is_empty() {
-        return Err(Failure::usage(
-            "there is nothing to listen on; give --socket, --bind, --memcached-socket or --http-socket",
-        ));
+        // A private region has no file beside which a socket could be.
+        return Err(Failure::usage("there is nothing to listen on; give --socket"));
     }
     Ok(listeners)
 }

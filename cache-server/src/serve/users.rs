@@ -4,10 +4,12 @@
 //! `reader`, who may only read. A password is compared in a time that does not tell how much
 //! of it was right.
 
-use cache_shm::read_secret;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::failure::Result;
+use cache_shm::read_secret;
+
+use crate::failure::{Failure, Result};
 
 /// A user's rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Users {
     /// # Errors
     /// A file that is missing, empty, or somebody else's.
     pub fn read(password_file: Option<&Path>, reader_password_file: Option<&Path>) -> Result<Users> {
-        let read = |path: Option<&Path>| path.map(read_secret).transpose();
+        let read = |path: Option<&Path>| path.map(secret).transpose();
         Ok(Users { password: read(password_file)?, reader_password: read(reader_password_file)? })
     }
 
@@ -77,6 +79,21 @@ impl Users {
             _ => None,
         }
     }
+}
+
+/// The secret in a file, which nobody else may read or change.
+///
+/// # Errors
+/// The file is missing, empty, or open to others.
+pub fn secret(path: &Path) -> Result<Vec<u8>> {
+    let refused = |error: std::io::Error| Failure::file("read the secret in", path, &error);
+    let metadata = std::fs::metadata(path).map_err(refused)?;
+    // A group may share it, as services that are given a secret do.
+    if metadata.mode() & 0o004 != 0 {
+        let shown = path.display();
+        return Err(Failure::usage(format!("everybody may read the secret in {shown}; chmod it to 600 or 640")));
+    }
+    Ok(read_secret(path)?)
 }
 
 /// Compares without stopping at the first difference; only the lengths are told.

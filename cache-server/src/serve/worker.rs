@@ -96,7 +96,6 @@ impl Worker {
         let mut connections: Slab<Connection> = Slab::new();
         let mut buffers = Buffers { input: vec![0; INPUT_BYTES].into(), output: Vec::with_capacity(INPUT_BYTES) };
         let (mut soon, mut turns): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
-        let mut buffered = 0;
         let mut swept = Instant::now();
         let mut ends_at: Option<Instant> = None;
         let mut next_post = 0;
@@ -112,9 +111,18 @@ impl Worker {
             turns.append(&mut soon);
             for event in &events {
                 match event.token() {
-                    WAKER => {}
+                    // Somebody came, or was asked to go.
+                    WAKER => turns.extend(
+                        connections
+                            .iter()
+                            .filter(|(_, connection)| connection.client.is_killed())
+                            .map(|(index, _)| index),
+                    ),
                     Token(index) if index >= LISTENERS => {
-                        listeners[index - LISTENERS].is_ready = true;
+                        // None are left while the server ends.
+                        if let Some(listener) = listeners.get_mut(index - LISTENERS) {
+                            listener.is_ready = true;
+                        }
                     }
                     Token(index) => {
                         if let Some(connection) = connections.get_mut(index) {
@@ -127,7 +135,10 @@ impl Worker {
             }
             // Relaxed, here and below: whoever sets it wakes us afterwards.
             let is_stopping = shared.is_stopping.load(Ordering::Relaxed);
-            if !is_stopping {
+            if is_stopping {
+                // Nobody else gets in, and the sockets' files go.
+                listeners.clear();
+            } else {
                 for listener in listeners.iter_mut().filter(|listener| listener.is_ready) {
                     listener.accept(shared, counters, |speaks, stream, address, local| {
                         posts[next_post % posts.len()].send(Arrival { stream, speaks, address, local });
@@ -152,18 +163,24 @@ impl Worker {
             let entered = shared.gate.enter();
             for &index in &turns {
                 let Some(connection) = connections.get_mut(index) else { continue };
-                buffered -= connection.buffered();
+                let before = connection.buffered();
                 let (registry, token) = (poll.registry(), Token(index));
-                let turn = Turn { shared, counters, registry, token, now, buffered, entered: &entered };
+                let turn = Turn { shared, counters, registry, token, now, entered: &entered };
                 let done = connection.work(&turn, &mut buffers);
-                buffered += connection.buffered();
+                let all = shared.note_buffered(before, connection.buffered());
                 match done {
                     Ok(Again::Later) => {}
                     Ok(Again::Soon) => soon.push(index),
                     Err(end) => {
                         buffers.output.clear();
-                        buffered -= connection.buffered();
                         close(shared, number, &mut connections, index, end, &poll);
+                    }
+                }
+                if all > shared.limits.buffers_bytes {
+                    // Not whoever came last, but whoever has most.
+                    let most = connections.iter().max_by_key(|(_, connection)| connection.buffered());
+                    if let Some((index, _)) = most.filter(|(_, connection)| connection.buffered() > INPUT_BYTES) {
+                        close(shared, number, &mut connections, index, End::Overflow, &poll);
                     }
                 }
             }
@@ -184,7 +201,6 @@ impl Worker {
                     })
                     .collect();
                 for (index, end) in overdue {
-                    buffered -= connections[index].buffered();
                     close(shared, number, &mut connections, index, end, &poll);
                 }
             }
@@ -201,6 +217,7 @@ impl Worker {
 fn close(shared: &Shared, number: usize, connections: &mut Slab<Connection>, index: usize, end: End, poll: &Poll) {
     let mut connection = connections.remove(index);
     connection.deregister(poll.registry());
+    shared.note_buffered(connection.buffered(), 0);
     let counters = &shared.counters[number];
     match end {
         End::Closed | End::Idle => {}

@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cache_shm::{Error, read_secret};
+use cache_shm::Error;
 
 use super::request::{Request, field};
 use crate::failure::Result;
@@ -59,7 +59,7 @@ pub enum Entry {
 }
 
 fn secrets(token_file: Option<&Path>) -> Result<Secrets> {
-    let token = token_file.map(read_secret).transpose()?;
+    let token = token_file.map(crate::serve::users::secret).transpose()?;
     Ok(Secrets { token, cookie: random()?, csrf: random()? })
 }
 

@@ -79,7 +79,7 @@ impl Call<'_> {
 
     /// How values of this protocol are stored: as bytes.
     fn options<'o>(&self) -> WriteOptions<'o> {
-        self.state.cache.options()
+        WriteOptions { timeout_ns: self.turn.lock_wait_ns(), ..self.state.cache.options() }
     }
 }
 

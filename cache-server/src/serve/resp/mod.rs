@@ -102,7 +102,7 @@ impl Call<'_> {
 
     /// How values of this protocol are stored: as bytes.
     pub fn options<'o>(&self) -> WriteOptions<'o> {
-        self.state.database.options()
+        WriteOptions { timeout_ns: self.turn.lock_wait_ns(), ..self.state.database.options() }
     }
 
     /// The word at `index` is this one, in any case.
