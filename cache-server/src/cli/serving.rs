@@ -85,7 +85,7 @@ pub struct Serve {
     /// File with the token that browsers and scrapers say at --http-bind
     #[arg(long, value_name = "FILE")]
     pub http_token_file: Option<String>,
-    /// Names by which they may be asked for, beside localhost, 127.0.0.1 and [::1]
+    /// Names by which they may be asked for, beside those of loopback
     #[arg(long, value_name = "NAMES")]
     pub http_hosts: Option<String>,
     /// Let the page delete keys
