@@ -47,7 +47,7 @@ GROUPS = [
     Group("batches", 0.3, "batches.py"),
     Group("views", 0.2, "views.py"),
     Group("once", 0.3, "once.py"),
-    Group("server", 1.5, "served.py"),
+    Group("server", 3, "served.py"),
     Group("startup", 0.2, "startup.py"),
     Group("memory", 2, "memory.py", takes_quick=True),
     Group("php-apcu", 0.2, "php.py", ("apcu",)),

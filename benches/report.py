@@ -85,7 +85,8 @@ SECTIONS = {
     "server": (
         "The server",
         "`redis-benchmark` on `cache-shm serve` and on Redis in turns, over Unix sockets, fifty connections, 100,000 "
-        "keys. One request at a time the client is the limit.",
+        "keys. One request at a time the client is the limit. In the same way a small load of our own on memcached's "
+        "protocol, and on memcached with its four threads.",
     ),
     "php-apcu": (
         "PHP: APCu",

@@ -96,11 +96,11 @@ def memcached(limit_mib: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def served(limit_mib: int) -> Iterator[Server]:
-    """This project's own server, on a region of that size."""
+def served(limit_mib: int, listens: str = "--socket") -> Iterator[Server]:
+    """This project's own server, on a region of that size; the flag says for whose clients."""
     program = installed("cache-shm")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         path = f"{directory}/socket"
-        flags = ["--size", f"{limit_mib}MiB", "--socket", path, "--log-level", "error"]
+        flags = ["--size", f"{limit_mib}MiB", listens, path, "--log-level", "error"]
         with _running([program, "--dir", directory, "serve", "bench", *flags], path) as server:
             yield server

@@ -7,11 +7,12 @@
 //! Reading order: [`measure`] (turns, ratios, rows), [`latency`] (percentiles),
 //! [`subjects`] (who is measured), [`rivals`] (against whom), [`workload`] (with what),
 //! [`processes`] and [`paced`] (workers), then one module of [`rows`] for each promise;
-//! [`counted`] is what instructions are counted of. The Python rows are in
+//! [`counted`] is what instructions are counted of, [`load`] what servers are loaded with. The Python rows are in
 //! `benches/python`, and `benches/bench.py` runs all of them.
 
 pub mod counted;
 pub mod latency;
+pub mod load;
 pub mod measure;
 pub mod paced;
 pub mod processes;

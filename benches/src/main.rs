@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use cache_benches::rows::{GROUPS, Plan};
-use cache_benches::{counted, processes};
+use cache_benches::{counted, load, processes};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +18,12 @@ fn main() -> ExitCode {
         && word == counted::COUNTED
     {
         counted::run(kind, operations.parse().expect("operations are a number"));
+        return ExitCode::SUCCESS;
+    }
+    if let [word, path, kind, depth, count] = &arguments[..]
+        && word == load::LOAD
+    {
+        load::run(path, kind, depth.parse().expect("a depth is a number"), count.parse().expect("a count is a number"));
         return ExitCode::SUCCESS;
     }
     let mut plan = Plan { seed: 20_261_122, smoke: false };
