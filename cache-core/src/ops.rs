@@ -309,23 +309,56 @@ impl<H: Host> Map<H> {
     pub fn touch<'k>(&self, key: impl Into<Key<'k>>, expires_at_ms: u64, timeout_ns: u64) -> Result<bool> {
         let key = key.into();
         self.owner.ok_or(Error::ReadOnly)?;
-        let hash = self.hash_key(key)?;
-        if expires_at_ms != NEVER && expires_at_ms <= self.now_ms() {
-            return self.delete(key, timeout_ns);
-        }
-        let mut old = Old::default();
         for _ in 0..RACES_MAX {
-            let Some(meta) = self.meta(key)? else { return Ok(false) };
-            if meta.value_bytes > COPY_BYTES_MAX && self.touch_in_place(hash, key, &meta, expires_at_ms, timeout_ns)? {
-                return Ok(true);
-            }
-            let Some(meta) = self.read_old(key, &mut old)? else { return Ok(false) };
-            let options = WriteOptions { expires_at_ms, timeout_ns, ..keeping(&meta, &WriteOptions::default()) };
-            if self.supersede(key, &old, &[&old.value], &options)?.is_some() {
+            let Some(there) = self.meta(key)? else { return Ok(false) };
+            if self.touch_version(key, &there, expires_at_ms, timeout_ns)? {
                 return Ok(true);
             }
         }
         Err(Error::Busy { waited_ms: 0 })
+    }
+
+    /// Gives `key` another expiry if it still has the version and the expiry of `there`, as a
+    /// read reported them. True if it did; as [`Map::touch`] otherwise.
+    ///
+    /// A large value keeps its version when it is touched, so the expiry counts, too: of two
+    /// callers that saw the same one succeeds.
+    ///
+    /// # Errors
+    /// As [`Map::set`].
+    pub fn touch_version<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        there: &Meta,
+        expires_at_ms: u64,
+        timeout_ns: u64,
+    ) -> Result<bool> {
+        let key = key.into();
+        self.owner.ok_or(Error::ReadOnly)?;
+        let hash = self.hash_key(key)?;
+        if expires_at_ms != NEVER && expires_at_ms <= self.now_ms() {
+            let removed = self.settle(hash, key, timeout_ns, |now| match now {
+                Some(found) if found.meta == *there => Decision::Remove(true),
+                _ => Decision::Leave(false),
+            })?;
+            self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
+            return Ok(removed);
+        }
+        if there.value_bytes > COPY_BYTES_MAX {
+            if self.touch_in_place(hash, key, there, expires_at_ms, timeout_ns)? {
+                return Ok(true);
+            }
+            // Another one is not copied in vain.
+            if self.meta(key)?.as_ref() != Some(there) {
+                return Ok(false);
+            }
+        }
+        let mut old = Old::default();
+        if self.read_old(key, &mut old)?.as_ref() != Some(there) {
+            return Ok(false);
+        }
+        let options = WriteOptions { expires_at_ms, timeout_ns, ..keeping(there, &WriteOptions::default()) };
+        Ok(self.supersede(key, &old, &[&old.value], &options)?.is_some())
     }
 
     /// Reads what another version is to be made of. Does not count as a use, a hit or a miss.
@@ -337,7 +370,7 @@ impl<H: Host> Map<H> {
             Ok(())
         })?;
         Ok(found.map(|(found, ())| {
-            old.version = found.meta.version;
+            (old.version, old.expires_at_ms) = (found.meta.version, found.meta.expires_at_ms);
             found.meta
         }))
     }
@@ -352,7 +385,10 @@ impl<H: Host> Map<H> {
         options: &WriteOptions,
     ) -> Result<Option<u64>> {
         let done = self.put(key, parts, options, TagMarks::Kept(&old.tags), |there| match there {
-            Some(found) if found.meta.version == old.version => Decision::Put(()),
+            // A large value that was touched has its version still.
+            Some(found) if (found.meta.version, found.meta.expires_at_ms) == (old.version, old.expires_at_ms) => {
+                Decision::Put(())
+            }
             _ => Decision::Leave(()),
         })?;
         Ok((done.version != 0).then_some(done.version))
@@ -457,6 +493,7 @@ impl<H: Host> Map<H> {
 #[derive(Default)]
 pub(crate) struct Old {
     version: u64,
+    expires_at_ms: u64,
     pub value: Vec<u8>,
     tags: Vec<Mark>,
 }

@@ -543,8 +543,8 @@ impl<H: Host> Map<H> {
         Ok(self.commit(&worker, owner, hash, key, None, &deadline, decide)?.said)
     }
 
-    /// Sets the expiry of a large item where it lies. False if the item is on its way out
-    /// and must be replaced instead.
+    /// Sets the expiry of a large item where it lies. False if it is not as `meta` has it any
+    /// more, or on its way out and must be replaced instead.
     pub(crate) fn touch_in_place(
         &self,
         hash: Hash,
@@ -572,7 +572,7 @@ impl<H: Host> Map<H> {
         }
         let held = self.lock_stripe(&worker, hash.stripe(self.geometry.stripe_count), owner, &deadline)?;
         let again = self.find(hash, key, Manner::Look)?;
-        let is_there = again.is_some_and(|again| again.word.item() == found.word.item());
+        let is_there = again.is_some_and(|again| again.word.item() == found.word.item() && again.meta == *meta);
         if is_there {
             // Release: the bump before the change, so that a reader of the old expiry that
             // validates by the counter begins again.

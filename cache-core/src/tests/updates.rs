@@ -1,7 +1,7 @@
 //! What the engine promises of values that are made of what was there.
 
 use crate::testing::{Bench, TestHost};
-use crate::{Change, Error, Key, Map, Meta, Mode, Namespace, Result, WriteOptions, kind};
+use crate::{Change, Error, Key, Map, Meta, Mode, NEVER, Namespace, Result, WriteOptions, kind};
 
 const WAIT_NS: u64 = 1_000_000_000;
 
@@ -115,4 +115,54 @@ fn the_flags_of_clients_and_of_servers_are_kept_apart_and_together() {
         map.set(b"k", b"1", &WriteOptions::default()).unwrap();
         assert_eq!(flags(), (0, 0), "of a new value");
     }
+}
+
+/// Moments of expiry in the order of the clock.
+const SOON_MS: u64 = 10_000;
+const LATER_MS: u64 = 20_000;
+
+#[test]
+fn an_expiry_is_changed_only_of_what_was_seen() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    // The second is so large that its expiry is changed where it lies.
+    for value in [&b"small"[..], &[7; 40_000]] {
+        let key = Key::from(b"k");
+        map.set(key, value, &WriteOptions::default()).unwrap();
+        let seen = map.meta(key).unwrap().unwrap();
+        assert!(map.touch_version(key, &seen, SOON_MS, WAIT_NS).unwrap());
+        // Who saw it before comes too late, whatever it wants.
+        assert!(!map.touch_version(key, &seen, LATER_MS, WAIT_NS).unwrap());
+        assert!(!map.touch_version(key, &seen, map.now_ms(), WAIT_NS).unwrap());
+        let seen = map.meta(key).unwrap().unwrap();
+        assert_eq!(seen.expires_at_ms, SOON_MS);
+        assert_eq!(get(&map, b"k").as_deref(), Some(value));
+        map.set(key, b"other", &WriteOptions::default()).unwrap();
+        assert!(!map.touch_version(key, &seen, LATER_MS, WAIT_NS).unwrap());
+        let seen = map.meta(key).unwrap().unwrap();
+        assert_eq!(seen.expires_at_ms, NEVER);
+        assert!(map.touch_version(key, &seen, map.now_ms(), WAIT_NS).unwrap());
+        assert!(!map.touch_version(key, &seen, LATER_MS, WAIT_NS).unwrap());
+        assert_eq!(get(&map, b"k"), None);
+    }
+}
+
+#[test]
+fn a_change_does_not_undo_a_touch_that_came_between() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    map.set(b"k", &[7; 40_000], &WriteOptions::default()).unwrap();
+    let mut has_touched = false;
+    map.update(b"k", WAIT_NS, &mut |there, value| {
+        if !std::mem::replace(&mut has_touched, true) {
+            assert!(map.touch(b"k", SOON_MS, WAIT_NS).unwrap());
+        }
+        let expires_at_ms = there.unwrap().0.expires_at_ms;
+        value.push(b'x');
+        Ok(Change::Alter(WriteOptions { expires_at_ms, ..WriteOptions::default() }))
+    })
+    .unwrap();
+    assert_eq!(map.meta(b"k").unwrap().unwrap().expires_at_ms, SOON_MS);
 }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache_shm::{Meta, NEVER};
 
-use super::reply::{Refusal, SYNTAX};
+use super::reply::{RESTLESS, Refusal, SYNTAX};
 use super::{Call, Done};
 
 /// By how much two measurements of the distance differ at most if nobody set a clock.
@@ -51,19 +51,19 @@ pub enum Expiry {
 pub type Unit = fn(i64) -> Expiry;
 
 impl Expiry {
-    /// The moment that the word at `index` and the number behind it name, if it is such a word.
-    pub fn named(call: &Call<'_>, index: usize) -> Result<Option<Expiry>, Refusal> {
+    /// The unit that the word at `index` names, if it is such a word with another behind it.
+    pub fn unit(call: &Call<'_>, index: usize) -> Result<Option<Unit>, Refusal> {
         let words: [(&str, Unit); 4] = [
             ("EX", Expiry::Seconds),
             ("PX", Expiry::Milliseconds),
             ("EXAT", Expiry::UnixSeconds),
             ("PXAT", Expiry::UnixMilliseconds),
         ];
-        let Some((_, make)) = words.into_iter().find(|(word, _)| call.is_word(index, word)) else { return Ok(None) };
-        if index + 1 >= call.args.count() {
+        let found = words.into_iter().find(|(word, _)| call.is_word(index, word));
+        if found.is_some() && index + 1 >= call.args.count() {
             return Err(SYNTAX);
         }
-        Ok(Some(make(call.integer(index + 1)?)))
+        Ok(found.map(|(_, unit)| unit))
     }
 
     /// The moment on the region's clock, for commands that allow only what is after zero.
@@ -83,12 +83,13 @@ impl Expiry {
         let now_ms = call.scope()?.map.now_ms() as i64;
         let thousand = |seconds: i64| seconds.checked_mul(1000).ok_or_else(|| invalid(call));
         let from_now = |ms: i64| ms.checked_add(now_ms).ok_or_else(|| invalid(call));
-        let unix = |ms: i64| ms.checked_sub(call.shared().distance.of(now_ms as u64)).ok_or_else(|| invalid(call));
+        // What no clock shows is as far away as one can.
+        let unix = |ms: i64| ms.saturating_sub(call.shared().distance.of(now_ms as u64));
         let moment = match self {
             Expiry::Seconds(number) => from_now(thousand(number)?)?,
             Expiry::Milliseconds(number) => from_now(number)?,
-            Expiry::UnixSeconds(number) => unix(thousand(number)?)?,
-            Expiry::UnixMilliseconds(number) => unix(number)?,
+            Expiry::UnixSeconds(number) => unix(thousand(number)?),
+            Expiry::UnixMilliseconds(number) => unix(number),
         };
         Ok(moment.max(0) as u64)
     }
@@ -165,28 +166,35 @@ impl Condition {
     }
 }
 
-fn set(call: &mut Call<'_>, unit: Unit) -> Done {
-    let expires_at_ms = unit(call.integer(2)?).any_moment(call)?;
-    let condition = Condition::read(call)?;
-    let key = call.args.get(1);
+/// A key that others change before it got its expiry is looked at again at most so often.
+pub const TOUCHES_MAX: u32 = 10_000;
+
+/// Gives a key the moment that `decide` says, if it says one, of just what it was shown.
+pub fn touch(call: &Call<'_>, mut decide: impl FnMut(&Meta) -> Option<u64>) -> Result<bool, Refusal> {
     let at = call.writing_scope()?;
-    let is_set = match at.map.meta(at.key(key))? {
-        Some(meta) if condition.allows(&meta, expires_at_ms) => {
-            at.map.touch(at.key(key), expires_at_ms, call.options().timeout_ns)?
+    let key = at.key(call.args.get(1));
+    for _ in 0..TOUCHES_MAX {
+        let Some(meta) = at.map.meta(key)? else { return Ok(false) };
+        let Some(expires_at_ms) = decide(&meta) else { return Ok(false) };
+        if at.map.touch_version(key, &meta, expires_at_ms, call.options().timeout_ns)? {
+            return Ok(true);
         }
-        _ => false,
-    };
+    }
+    Err(RESTLESS)
+}
+
+fn set(call: &mut Call<'_>, unit: Unit) -> Done {
+    let condition = Condition::read(call)?;
+    let expires_at_ms = unit(call.integer(2)?).any_moment(call)?;
+    let is_set = touch(call, |meta| condition.allows(meta, expires_at_ms).then_some(expires_at_ms))?;
     call.reply.integer(is_set.into());
     Ok(())
 }
 
 /// `PERSIST key`
 pub fn persist(call: &mut Call<'_>) -> Done {
-    let key = call.args.get(1);
-    let at = call.writing_scope()?;
-    let has = at.map.meta(at.key(key))?.is_some_and(|meta| meta.expires_at_ms != NEVER);
-    let done = has && at.map.touch(at.key(key), NEVER, call.options().timeout_ns)?;
-    call.reply.integer(done.into());
+    let is_set = touch(call, |meta| (meta.expires_at_ms != NEVER).then_some(NEVER))?;
+    call.reply.integer(is_set.into());
     Ok(())
 }
 

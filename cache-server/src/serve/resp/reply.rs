@@ -138,6 +138,8 @@ pub const NOT_INTEGER: Refusal = Refusal::fixed("ERR value is not an integer or 
 pub const NOT_FLOAT: Refusal = Refusal::fixed("ERR value is not a valid float");
 /// The value has no bytes that the command could work on.
 pub const WRONG_TYPE: Refusal = Refusal::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
+/// Others change the key again and again, so that no change of this command fits.
+pub const RESTLESS: Refusal = Refusal::fixed("TRYAGAIN the key is changed all the time");
 /// The key has to be there.
 pub const NO_KEY: Refusal = Refusal::fixed("ERR no such key");
 

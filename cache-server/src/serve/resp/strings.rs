@@ -2,8 +2,8 @@
 
 use cache_shm::{Change, Meta, NEVER, WriteOptions, kind};
 
-use super::expiry::{Expiry, Unit};
-use super::reply::{Refusal, SYNTAX};
+use super::expiry::{self, Expiry, Unit};
+use super::reply::{RESTLESS, Refusal, SYNTAX};
 use super::{Call, Done, values};
 
 /// `GET key`
@@ -26,7 +26,8 @@ pub fn mget(call: &mut Call<'_>) -> Done {
 /// What is asked of a `SET`.
 #[derive(Default)]
 struct Wish {
-    expiry: Option<Expiry>,
+    /// The unit, and where its number is.
+    expiry: Option<(Unit, usize)>,
     keeps_ttl: bool,
     /// Only if the key is not there (false), or is (true).
     if_there: Option<bool>,
@@ -38,11 +39,10 @@ impl Wish {
     fn read(call: &Call<'_>, mut index: usize) -> Result<Wish, Refusal> {
         let mut wish = Wish::default();
         while index < call.args.count() {
-            let expiry = Expiry::named(call, index)?;
-            match expiry {
-                Some(expiry) if wish.expiry.is_none() && !wish.keeps_ttl => {
-                    wish.expiry = Some(expiry);
+            match Expiry::unit(call, index)? {
+                Some(unit) if wish.expiry.is_none() && !wish.keeps_ttl => {
                     index += 1;
+                    wish.expiry = Some((unit, index));
                 }
                 Some(_) => return Err(SYNTAX),
                 None if call.is_word(index, "KEEPTTL") && wish.expiry.is_none() => wish.keeps_ttl = true,
@@ -68,8 +68,8 @@ pub fn set(call: &mut Call<'_>) -> Done {
     }
     let wish = Wish::read(call, 3)?;
     let mut options = call.options();
-    if let Some(expiry) = &wish.expiry {
-        options.expires_at_ms = expiry.moment(call)?;
+    if let Some((unit, index)) = wish.expiry {
+        options.expires_at_ms = unit(call.integer(index)?).moment(call)?;
     }
     if !wish.keeps_ttl && !wish.returns_old {
         let is_stored = match wish.if_there {
@@ -165,22 +165,37 @@ pub fn getdel(call: &mut Call<'_>) -> Done {
 
 /// `GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]`
 pub fn getex(call: &mut Call<'_>) -> Done {
-    let key = call.args.get(1);
-    let expires_at_ms = match call.args.count() {
-        2 => None,
-        3 if call.is_word(2, "PERSIST") => Some(NEVER),
-        4 => Some(Expiry::named(call, 2)?.ok_or(SYNTAX)?.moment(call)?),
+    let unit = match call.args.count() {
+        2 => return get(call),
+        3 if call.is_word(2, "PERSIST") => None,
+        4 => Some(Expiry::unit(call, 2)?.ok_or(SYNTAX)?),
         _ => return Err(SYNTAX),
     };
-    let Some(expires_at_ms) = expires_at_ms else { return get(call) };
-    let Some((_, value)) = values::read(&call.state.database, key)? else {
+    if !call.state.database.contains(call.args.get(1))? {
         call.reply.null();
         return Ok(());
+    }
+    let expires_at_ms = match unit {
+        None => NEVER,
+        Some(unit) => unit(call.integer(3)?).moment(call)?,
     };
     let at = call.writing_scope()?;
-    at.map.touch(at.key(key), expires_at_ms, call.options().timeout_ns)?;
-    call.reply.bulk(&value);
-    Ok(())
+    let key = at.key(call.args.get(1));
+    for _ in 0..expiry::TOUCHES_MAX {
+        let mut stored = Vec::new();
+        let Some(meta) = at.map.get(key, &mut stored)? else {
+            call.reply.null();
+            return Ok(());
+        };
+        // What is answered is what gets the expiry.
+        if meta.expires_at_ms == expires_at_ms
+            || at.map.touch_version(key, &meta, expires_at_ms, call.options().timeout_ns)?
+        {
+            call.reply.bulk(&shown((&meta, &stored)));
+            return Ok(());
+        }
+    }
+    Err(RESTLESS)
 }
 
 /// `MSET key value [key value ...]`
