@@ -1,6 +1,6 @@
 //! Commands on keys, whatever they hold.
 
-use cache_shm::{Cache, Cursor, WriteOptions, kind};
+use cache_shm::{Cache, Cas, Cursor, WriteOptions, kind};
 
 use super::reply::{NO_KEY, Refusal, SYNTAX};
 use super::{Call, Done, glob, parse, values};
@@ -72,23 +72,37 @@ fn move_key(call: &Call<'_>, replaces: bool) -> Result<bool, Refusal> {
     let (from, to) = (call.args.get(1), call.args.get(2));
     let database = &call.state.database;
     call.turn.alone(|| {
+        // The version that was stored under the new name.
+        let mut made = None;
         for _ in 0..MOVES_MAX {
             let mut stored = Vec::new();
-            let Some(meta) = database.get_into(from, &mut stored)? else { return Err(NO_KEY) };
+            let Some(meta) = database.get_into(from, &mut stored)? else {
+                return if made.is_some() { Ok(true) } else { Err(NO_KEY) };
+            };
             if from == to {
                 return Ok(replaces);
             }
             let options = copied(&meta, call.options());
-            if !put(database, to, &stored, &options, replaces)? {
-                return Ok(false);
-            }
+            made = match made {
+                None if replaces => Some(database.set_with(to, &stored, &options)?),
+                None => match database.add(to, &stored, &options)? {
+                    None => return Ok(false),
+                    made => made,
+                },
+                Some(version) => match database.cas(to, version, &stored, &options)? {
+                    Cas::Stored(version) => Some(version),
+                    // Somebody took the new name over: what was moved was there before.
+                    _ => return Ok(true),
+                },
+            };
             let at = database.writing_scope()?;
             if at.map.delete_version(at.key(from), meta.version, options.timeout_ns)? {
                 return Ok(true);
             }
             // Somebody who is attached to the region changed it meanwhile: the change moves too.
         }
-        Err(Refusal::fixed("TRYAGAIN the key is changed all the time"))
+        // Whoever goes on changing it writes to a key that was moved.
+        Ok(true)
     })
 }
 
