@@ -170,7 +170,7 @@ pub fn check(config: &Config) -> Result<()> {
 /// # Errors
 /// An address cannot be listened on, a password cannot be read, or the system refuses threads.
 pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -> Result<()>) -> Result<()> {
-    log::begin(config);
+    let _log = log::begin(config);
     let users = Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
     let listeners = listeners(&cache, config)?;
     let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();

@@ -674,3 +674,22 @@ def test_what_clients_have_under_way_is_bounded_whoever_they_are(serve: Callable
     with Link(served.path) as small:
         wait_for(lambda: b"connected_clients:1\r" in small.call("INFO", "clients"))  # type: ignore[operator]
         assert small.call("SET", "large", b"x" * 4_000_000) == ("+", "OK")
+
+
+def test_a_standard_error_that_nobody_reads_stops_no_client(directory: Path) -> None:
+    password = directory / "password"
+    password.write_text("s3cret")
+    password.chmod(0o600)
+    command = [need("cache-shm"), "--dir", str(directory), "serve", "r", "--size", "1MiB"]
+    flags = ["--password-file", str(password)]
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline()
+            with Link(str(directory / "r.sock")) as link:
+                # Each is a line of the log; together they are more than a pipe holds.
+                link.raw(request("AUTH", "wrong") * 2_000)
+                for _ in range(2_000):
+                    assert link.read() == ("-", "WRONGPASS invalid username-password pair or user is disabled.")
+                assert link.call("AUTH", "s3cret") == ("+", "OK")
+        finally:
+            process.kill()
