@@ -19,7 +19,7 @@
 //! checked before it is used, and every byte is validated by the caller afterwards.
 
 use crate::layout::{COPY_BYTES_MAX, LINE_BYTES};
-use crate::types::{Key, NEVER, Namespace, WriteOptions, kind};
+use crate::types::{Key, Meta, NEVER, Namespace, WriteOptions, kind};
 
 /// Bytes of the fixed part of the header.
 pub(crate) const HEAD_BYTES: u64 = 16;
@@ -43,6 +43,20 @@ const EXTRA_BYTES_MAX: u64 = HEAD_BYTES + 24 + LINE_BYTES + 16;
 /// Bytes that an item with so many tags takes at most beside its key and its value.
 pub(crate) fn extra_bytes(tag_count: usize) -> u64 {
     EXTRA_BYTES_MAX + if tag_count > 0 { 8 * (tag_count as u64 + 1) } else { 0 }
+}
+
+/// Bytes of the slot that names an item in the index.
+const SLOT_BYTES: u64 = 8;
+
+impl Meta {
+    /// Bytes that the value takes in a region under `key`: the item, and its slot in the index.
+    /// Marks of tags are not counted.
+    pub fn item_bytes(&self, key: Key<'_>) -> u64 {
+        let (expires_at_ms, client_flags) = (self.expires_at_ms, self.client_flags);
+        let options = WriteOptions { expires_at_ms, client_flags, ..WriteOptions::default() };
+        let shape = Head::for_value(key, self.value_bytes, &options, 0).shape();
+        shape.map_or(0, |shape| shape.bytes) + SLOT_BYTES
+    }
 }
 
 /// The first word of an item.

@@ -281,6 +281,17 @@ impl<H: Host> Map<H> {
         }
     }
 
+    /// Counts a use of `key`, as a read does, without its value: neither a hit nor a miss. True if
+    /// it is there.
+    ///
+    /// # Errors
+    /// `KeyEmpty`, `KeyTooLong`.
+    pub fn mark_used<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
+        let key = key.into();
+        let hash = self.hash_key(key)?;
+        Ok(self.find(hash, key, Manner::Use)?.is_some())
+    }
+
     /// Lends the value of `key` without copying it. The view stays as it is when the key
     /// is overwritten, deleted or evicted. Where nothing can be pinned (a read-only
     /// attachment, all pins in use, too much condemned space) it is a private copy.

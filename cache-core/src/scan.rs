@@ -93,6 +93,12 @@ impl<H: Host> Map<H> {
         Ok((stripe < self.geometry.stripe_count).then(|| Cursor::new(stripe, bucket, tag)))
     }
 
+    /// A place within a scan, for samples: numbers that are spread evenly give places that are.
+    pub fn place(&self, number: u64) -> Cursor {
+        let stripe = (number >> 32) % u64::from(self.geometry.stripe_count);
+        Cursor::new(stripe as u32, (number >> 24 & 0xff) % self.geometry.bucket_count(), number & ((1 << TAG_BITS) - 1))
+    }
+
     /// Reads the items of one bucket as they were at one moment. Returns the depth of its
     /// block.
     fn read_bucket(

@@ -6,7 +6,7 @@ use crate::item::Head;
 use crate::slot::{Queue, Slot};
 use crate::sync::Ordering;
 use crate::testing::{Bench, TestHost};
-use crate::{Map, Mode, WriteOptions};
+use crate::{Key, Map, Mode, NEVER, WriteOptions};
 
 #[test]
 fn a_location_outside_the_segments_is_a_miss_whatever_lies_there() {
@@ -88,4 +88,54 @@ fn values_of_every_length_are_read_whole_across_chunks() {
         assert!(map.get(&key, &mut value).unwrap().is_some());
         assert_eq!(value, vec![round as u8; length]);
     }
+}
+
+#[test]
+fn a_use_is_counted_without_a_look_at_the_value() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for (key, value_bytes) in [(b"small", 5), (b"large", 100_000)] {
+        map.set(key, &vec![1; value_bytes], &WriteOptions::default()).unwrap();
+        let uses =
+            || map.find(map.hash_key(key.into()).unwrap(), key.into(), Manner::Look).unwrap().unwrap().word.uses();
+        assert_eq!(uses(), 0);
+        assert!(map.mark_used(key).unwrap());
+        assert_eq!(uses(), 1);
+    }
+    assert!(!map.mark_used(b"nothing").unwrap());
+    let stats = map.stats();
+    assert_eq!((stats.hits, stats.misses), (0, 0));
+}
+
+#[test]
+fn the_bytes_of_an_item_are_those_that_it_takes() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for value_bytes in [0, 1, 100, 100_000] {
+        for (expires_at_ms, client_flags) in [(NEVER, 0), (5_000, 0), (5_000, 7)] {
+            let key = Key::from(b"key");
+            let options = WriteOptions { expires_at_ms, client_flags, ..WriteOptions::default() };
+            map.set(key, &vec![1; value_bytes], &options).unwrap();
+            let found = map.find(map.hash_key(key).unwrap(), key, Manner::Look).unwrap().unwrap();
+            assert_eq!(found.meta.item_bytes(key), found.bytes + 8);
+        }
+    }
+}
+
+#[test]
+fn places_of_samples_are_spread_over_all_keys() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    for number in 0..2_000u32 {
+        map.set(&number.to_le_bytes(), b"value", &WriteOptions::default()).unwrap();
+    }
+    let mut random = Random(1);
+    let mut met = std::collections::HashSet::new();
+    for _ in 0..2_000 {
+        map.scan(map.place(random.next()), &mut |key, _| _ = met.insert(key.to_vec())).unwrap();
+    }
+    assert!(met.len() > 1_900, "{}", met.len());
 }
