@@ -4,8 +4,8 @@
 //! one that has not arrived whole. Nothing is copied: a request is a list of places in the
 //! bytes that were received; only a line that a person typed has bytes of its own.
 //!
-//! Must never: look at a byte twice however slowly a request comes, keep room for what was
-//! only announced, or accept more than the limits.
+//! Must never: look at the bytes of a string, begin again with what was understood, keep room for
+//! what was only announced, or accept more than the limits.
 //!
 //! ```text
 //! *2\r\n $3\r\n GET\r\n $6\r\n user:7\r\n        an array of strings
@@ -177,11 +177,6 @@ impl Request {
     /// The arguments of the request that was last found whole in `input`.
     pub fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
         Args { bytes: if self.is_line { &self.line } else { input }, spans: &self.spans }
-    }
-
-    /// True while a part of a request was understood and the rest is awaited.
-    pub fn is_partial(&self) -> bool {
-        self.at > 0
     }
 
     /// Bytes that are kept.

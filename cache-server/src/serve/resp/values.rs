@@ -2,6 +2,10 @@
 //!
 //! Owns: which bytes a value is to a Redis client. An integer is its digits; text, bytes and
 //! everything else are what is stored.
+//!
+//! # Safety
+//! - V1: a read that returned a value has written every byte of the last buffer that it was given
+//!   ([`Destination`]), which is as long as the value, and nothing was put behind it since.
 
 use std::mem::MaybeUninit;
 
@@ -17,10 +21,11 @@ pub fn shown<'a>(meta: &Meta, stored: &'a [u8], digits: &'a mut itoa::Buffer) ->
     }
 }
 
-/// What a key holds, for a client.
+/// What a key holds, for a client; a look that is no use of the key.
 pub fn read(database: &Cache, key: &[u8]) -> Result<Option<(Meta, Vec<u8>)>, Refusal> {
+    let at = database.scope()?;
     let mut stored = Vec::new();
-    let Some(meta) = database.get_into(key, &mut stored)? else { return Ok(None) };
+    let Some(meta) = at.map.peek(at.key(key), &mut stored)? else { return Ok(None) };
     let mut digits = itoa::Buffer::new();
     if meta.kind == kind::INT {
         stored = shown(&meta, &stored, &mut digits).to_vec();
@@ -67,8 +72,7 @@ impl<'a, F: FnMut(&mut Vec<u8>, &Meta, usize)> Tail<'a, F> {
 
     /// The bytes have come.
     pub fn finish(mut self, meta: &Meta) {
-        // SAFETY: a read that returned a value has written every byte of the last buffer it was
-        // given (`Destination`), which are these bytes behind the end; nothing came after them.
+        // SAFETY: V1: the bytes behind the end are the value's, and there is room for them.
         unsafe { self.out.set_len(self.out.len() + meta.value_bytes) };
         if meta.kind == kind::INT {
             let mut digits = itoa::Buffer::new();
