@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::reply::{Refusal, SYNTAX};
-use super::server::help;
-use super::{Call, Done, Replies, parse, table, unknown_subcommand};
+use super::server::REDIS_VERSION;
+use super::{Call, Done, Replies, parse, table};
 use crate::serve::clients::Client;
 
 const WRONG_PASSWORD: Refusal = Refusal::fixed("WRONGPASS invalid username-password pair or user is disabled.");
@@ -104,7 +104,8 @@ pub fn hello(call: &mut Call<'_>) -> Done {
     reply.bulk(b"server");
     reply.bulk(b"cache-shm");
     reply.bulk(b"version");
-    reply.bulk(env!("CARGO_PKG_VERSION").as_bytes());
+    // Clients choose by it what they send; ours is in `INFO`.
+    reply.bulk(REDIS_VERSION.as_bytes());
     reply.bulk(b"proto");
     reply.integer(if is_resp3 { 3 } else { 2 });
     reply.bulk(b"id");
@@ -154,13 +155,7 @@ pub fn reset(call: &mut Call<'_>) -> Done {
 }
 
 /// `ACL WHOAMI`
-pub fn acl(call: &mut Call<'_>) -> Done {
-    if call.is_word(1, "HELP") {
-        return help(call, &["WHOAMI"]);
-    }
-    if !call.is_word(1, "WHOAMI") {
-        return Err(unknown_subcommand(call));
-    }
+pub fn whoami(call: &mut Call<'_>) -> Done {
     let name = call.state.user.map_or("", |user| user.name());
     call.reply.bulk(name.as_bytes());
     Ok(())
@@ -180,66 +175,62 @@ fn checked_name(name: &[u8], what: &str) -> Result<String, Refusal> {
     Ok(String::from_utf8_lossy(name).into_owned())
 }
 
-/// `CLIENT ...`
-pub fn client(call: &mut Call<'_>) -> Done {
-    let word = call.args.get(1).to_ascii_uppercase();
-    let wanted = call.args.count();
-    match (word.as_slice(), wanted) {
-        (b"ID", 2) => call.reply.integer(call.state.client.id as i64),
-        (b"GETNAME", 2) => match call.state.client.names().name {
-            name if name.is_empty() => call.reply.null(),
-            name => call.reply.bulk(name.as_bytes()),
-        },
-        (b"SETNAME", 3) => {
-            let name = checked_name(call.args.get(2), "Client names")?;
-            call.state.client.rename(|names| names.name = name);
-            call.reply.ok();
-        }
-        (b"SETINFO", 4) => {
-            let text = checked_name(call.args.get(3), &String::from_utf8_lossy(call.args.get(2)))?;
-            match call.args.get(2).to_ascii_lowercase().as_slice() {
-                b"lib-name" => call.state.client.rename(|names| names.library = text),
-                b"lib-ver" => call.state.client.rename(|names| names.version = text),
-                other => {
-                    let other = String::from_utf8_lossy(other);
-                    return Err(Refusal::new(format_args!("ERR Unrecognized option '{other}'")));
-                }
-            }
-            call.reply.ok();
-        }
-        (b"INFO", 2) => {
-            let line = described(&call.state.client, call.turn.now);
-            call.reply.text(&(line + "\n"));
-        }
-        (b"LIST", _) => list(call)?,
-        (b"KILL", 3..) => kill(call)?,
-        (b"REPLY", 3) => reply(call)?,
-        (b"NO-TOUCH", 3) => {
-            call.state.no_touch = on_off(call, 2)?;
-            call.reply.ok();
-        }
-        (b"HELP", 2) => {
-            return help(
-                call,
-                &[
-                    "GETNAME",
-                    "ID",
-                    "INFO",
-                    "KILL <address> | ID <id> | ADDR <address> | USER <name> | SKIPME (yes|no)",
-                    "LIST [TYPE normal] [ID <id> [<id> ...]]",
-                    "NO-TOUCH (on|off)",
-                    "REPLY (on|off|skip)",
-                    "SETINFO (lib-name|lib-ver) <text>",
-                    "SETNAME <name>",
-                ],
-            );
-        }
-        (b"ID" | b"GETNAME" | b"SETNAME" | b"SETINFO" | b"INFO" | b"KILL" | b"REPLY" | b"NO-TOUCH", _) => {
-            let word = String::from_utf8_lossy(&word).to_ascii_lowercase();
-            return Err(super::wrong_arity(&format!("client|{word}")));
-        }
-        _ => return Err(unknown_subcommand(call)),
+/// `CLIENT ID`
+pub fn id(call: &mut Call<'_>) -> Done {
+    call.reply.integer(call.state.client.id as i64);
+    Ok(())
+}
+
+/// `CLIENT GETNAME`
+pub fn getname(call: &mut Call<'_>) -> Done {
+    match call.state.client.names().name {
+        name if name.is_empty() => call.reply.null(),
+        name => call.reply.bulk(name.as_bytes()),
     }
+    Ok(())
+}
+
+/// `CLIENT SETNAME name`
+pub fn setname(call: &mut Call<'_>) -> Done {
+    let name = checked_name(call.args.get(2), "Client names")?;
+    call.state.client.rename(|names| names.name = name);
+    call.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT SETINFO lib-name | lib-ver text`
+pub fn setinfo(call: &mut Call<'_>) -> Done {
+    let text = checked_name(call.args.get(3), &String::from_utf8_lossy(call.args.get(2)))?;
+    match call.args.get(2).to_ascii_lowercase().as_slice() {
+        b"lib-name" => call.state.client.rename(|names| names.library = text),
+        b"lib-ver" => call.state.client.rename(|names| names.version = text),
+        other => {
+            let other = String::from_utf8_lossy(other);
+            return Err(Refusal::new(format_args!("ERR Unrecognized option '{other}'")));
+        }
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT INFO`
+pub fn info(call: &mut Call<'_>) -> Done {
+    let line = described(&call.state.client, call.turn.now);
+    call.reply.text(&(line + "\n"));
+    Ok(())
+}
+
+/// `CLIENT GETREDIR`
+pub fn getredir(call: &mut Call<'_>) -> Done {
+    // There is no tracking of keys whose messages could go to another client.
+    call.reply.integer(-1);
+    Ok(())
+}
+
+/// `CLIENT NO-TOUCH on | off`
+pub fn no_touch(call: &mut Call<'_>) -> Done {
+    call.state.no_touch = on_off(call, 2)?;
+    call.reply.ok();
     Ok(())
 }
 
@@ -251,7 +242,8 @@ fn on_off(call: &Call<'_>, index: usize) -> Result<bool, Refusal> {
     }
 }
 
-fn reply(call: &mut Call<'_>) -> Done {
+/// `CLIENT REPLY on | off | skip`
+pub fn reply(call: &mut Call<'_>) -> Done {
     call.state.replies = if call.is_word(2, "ON") {
         call.reply.ok();
         Replies::All
@@ -266,7 +258,8 @@ fn reply(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-fn list(call: &mut Call<'_>) -> Done {
+/// `CLIENT LIST [TYPE type | ID id [id ...]]`
+pub fn list(call: &mut Call<'_>) -> Done {
     call.check_admin("client|list")?;
     let mut clients = call.shared().clients.all();
     if call.args.count() > 2 {
@@ -338,7 +331,8 @@ impl Filter {
     }
 }
 
-fn kill(call: &mut Call<'_>) -> Done {
+/// `CLIENT KILL address`, `CLIENT KILL filter value [filter value ...]`
+pub fn kill(call: &mut Call<'_>) -> Done {
     call.check_admin("client|kill")?;
     let word = |index: usize| String::from_utf8_lossy(call.args.get(index)).into_owned();
     let is_old = call.args.count() == 3;

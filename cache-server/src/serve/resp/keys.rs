@@ -3,45 +3,48 @@
 use cache_shm::{Cache, Cas, Cursor, WriteOptions, kind};
 
 use super::reply::{NO_KEY, Refusal, SYNTAX};
-use super::{Call, Done, glob, parse, values};
+use super::{Call, Done, glob, parse, together, values};
 
 /// Keys of one `SCAN` that asks for no number.
 const SCAN_COUNT: i64 = 10;
 /// Keys of one `SCAN`, whatever it asks for.
 const SCAN_COUNT_MAX: i64 = 100_000;
-/// Bytes of an item beside its key and value, and of its slot in the index.
-const ITEM_OVERHEAD_BYTES: u64 = 24 + 8;
+/// Keys of a `SCAN` are not looked for further when they are so many bytes.
+const SCAN_BYTES: usize = 1 << 20;
+/// Pieces of the region, of 64 buckets each, that one `SCAN` looks at, and one more for so many
+/// keys that it asks for: a database may have few keys beside many of others.
+const SCAN_PIECES: usize = 100;
+const SCAN_PIECE_KEYS: usize = 16;
+/// Places that `RANDOMKEY` looks at before it looks at all.
+const RANDOM_PLACES: u32 = 64;
 
 /// `DEL key [key ...]`, `UNLINK key [key ...]`
 pub fn del(call: &mut Call<'_>) -> Done {
-    let at = call.writing_scope()?;
     let timeout_ns = call.options().timeout_ns;
-    let mut count = 0;
-    for key in call.args.from(1) {
-        count += i64::from(at.map.delete(at.key(key), timeout_ns)?);
-    }
-    call.reply.integer(count);
-    Ok(())
+    let at = call.state.database.clone();
+    let at = at.writing_scope()?;
+    count(call, |key| Ok(at.map.delete(at.key(key), timeout_ns)?))
 }
 
 /// `TOUCH key [key ...]`
 pub fn touch(call: &mut Call<'_>) -> Done {
-    let at = call.scope()?;
-    let mut count = 0;
-    for key in call.args.from(1) {
-        count += i64::from(at.map.get(at.key(key), &mut Vec::new())?.is_some());
-    }
-    call.reply.integer(count);
-    Ok(())
+    let at = call.state.database.clone();
+    let at = at.scope()?;
+    count(call, |key| Ok(at.map.mark_used(at.key(key))?))
 }
 
 /// `EXISTS key [key ...]`
 pub fn exists(call: &mut Call<'_>) -> Done {
-    let at = call.scope()?;
-    let mut count = 0;
-    for key in call.args.from(1) {
-        count += i64::from(at.map.contains(at.key(key))?);
-    }
+    let at = call.state.database.clone();
+    let at = at.scope()?;
+    count(call, |key| Ok(at.map.contains(at.key(key))?))
+}
+
+/// Answers of how many keys something is true.
+fn count(call: &mut Call<'_>, mut is_true: impl FnMut(&[u8]) -> Result<bool, Refusal>) -> Done {
+    let count = together(call, |call| {
+        call.args.from(1).try_fold(0, |count, key| Ok::<i64, Refusal>(count + i64::from(is_true(key)?)))
+    })?;
     call.reply.integer(count);
     Ok(())
 }
@@ -151,15 +154,18 @@ pub fn copy(call: &mut Call<'_>) -> Done {
 
 /// `RANDOMKEY`
 pub fn randomkey(call: &mut Call<'_>) -> Done {
-    let mut cursor = Cursor::from_u64(fastrand::u64(..));
+    let database = &call.state.database;
     let mut keys: Vec<Vec<u8>> = Vec::new();
-    // From some place to the end, and if nothing is there, once more from the start.
-    for _ in 0..2 {
-        let mut next = Some(cursor);
-        while let (Some(at), true) = (next, keys.is_empty()) {
-            next = call.state.database.scan(at, &mut |key, _| keys.push(key.to_vec()))?;
+    for _ in 0..RANDOM_PLACES {
+        if !keys.is_empty() {
+            break;
         }
-        cursor = Cursor::START;
+        let place = database.map()?.place(fastrand::u64(..));
+        database.scan(place, &mut |key, _| keys.push(key.to_vec()))?;
+    }
+    let mut next = Some(Cursor::START);
+    while let (Some(cursor), true) = (next, keys.is_empty()) {
+        next = database.scan(cursor, &mut |key, _| keys.push(key.to_vec()))?;
     }
     match keys.get(fastrand::usize(..keys.len().max(1))) {
         Some(key) => call.reply.bulk(key),
@@ -214,12 +220,16 @@ pub fn scan(call: &mut Call<'_>) -> Done {
         index += 2;
     }
     let wanted = count.min(SCAN_COUNT_MAX) as usize;
-    let (mut found, mut seen) = (Vec::new(), 0);
+    let at = call.scope()?;
+    let (mut found, mut found_bytes, mut seen) = (Vec::new(), 0, 0);
     let mut next = Some(Cursor::from_u64(cursor));
-    while let (Some(at), true) = (next, seen < wanted) {
-        next = call.state.database.scan(at, &mut |key, _| {
+    for _ in 0..SCAN_PIECES + wanted / SCAN_PIECE_KEYS {
+        let Some(piece) = next.filter(|_| seen < wanted && found_bytes < SCAN_BYTES) else { break };
+        // Keys of other databases count: they are looked at.
+        next = at.map.scan(piece, &mut |key, meta| {
             seen += 1;
-            if is_string && glob::matches(pattern, key) {
+            if meta.namespace == at.namespace && is_string && glob::matches(pattern, key) {
+                found_bytes += key.len();
                 found.push(key.to_vec());
             }
         })?;
@@ -263,60 +273,58 @@ fn check_flush(call: &Call<'_>) -> Done {
     }
 }
 
-/// `OBJECT ENCODING | REFCOUNT | IDLETIME | FREQ key`
-pub fn object(call: &mut Call<'_>) -> Done {
-    if call.is_word(1, "HELP") {
-        return super::server::help(call, &["ENCODING <key>", "REFCOUNT <key>"]);
-    }
-    if call.args.count() != 3 {
-        return Err(super::unknown_subcommand(call));
-    }
-    let Some((meta, value)) = values::read(&call.state.database, call.args.get(2))? else {
-        call.reply.null();
-        return Ok(());
-    };
+/// `OBJECT ENCODING key`
+pub fn encoding(call: &mut Call<'_>) -> Done {
     /// The longest string that Redis keeps beside its head.
     const EMBEDDED_BYTES: usize = 44;
-    if call.is_word(1, "ENCODING") {
-        let is_integer = meta.kind == kind::INT || parse::number(&value).is_some();
-        let word = if is_integer {
-            "int"
-        } else if value.len() <= EMBEDDED_BYTES {
-            "embstr"
-        } else {
-            "raw"
-        };
-        call.reply.bulk(word.as_bytes());
-    } else if call.is_word(1, "REFCOUNT") {
-        // The index names an item once.
-        call.reply.integer(1);
-    } else if call.is_word(1, "IDLETIME") || call.is_word(1, "FREQ") {
-        return Err(Refusal::fixed("ERR idle time and access frequency are not tracked by this cache"));
-    } else {
-        return Err(super::unknown_subcommand(call));
+    let (database, key) = (&call.state.database, call.args.get(2));
+    let word = match database.meta(key)? {
+        None => None,
+        Some(meta) if meta.kind == kind::INT => Some("int"),
+        // Too long for a number: its bytes need not be read.
+        Some(meta) if meta.value_bytes > EMBEDDED_BYTES => Some("raw"),
+        Some(_) => values::read(database, key)?
+            .map(|(_, value)| if parse::number(&value).is_some() { "int" } else { "embstr" }),
+    };
+    match word {
+        Some(word) => call.reply.bulk(word.as_bytes()),
+        None => call.reply.null(),
     }
     Ok(())
 }
 
+/// `OBJECT REFCOUNT key`
+pub fn refcount(call: &mut Call<'_>) -> Done {
+    if call.state.database.contains(call.args.get(2))? {
+        // The index names an item once.
+        call.reply.integer(1);
+    } else {
+        call.reply.null();
+    }
+    Ok(())
+}
+
+/// `OBJECT IDLETIME key`, `OBJECT FREQ key`
+pub fn untracked(call: &mut Call<'_>) -> Done {
+    if call.state.database.contains(call.args.get(2))? {
+        return Err(Refusal::fixed("ERR idle time and access frequency are not tracked by this cache"));
+    }
+    call.reply.null();
+    Ok(())
+}
+
 /// `MEMORY USAGE key [SAMPLES count]`
-pub fn memory(call: &mut Call<'_>) -> Done {
-    if call.is_word(1, "HELP") {
-        return super::server::help(call, &["USAGE <key> [SAMPLES <count>]"]);
-    }
-    if !call.is_word(1, "USAGE") {
-        return Err(super::unknown_subcommand(call));
-    }
+pub fn memory_usage(call: &mut Call<'_>) -> Done {
     match call.args.count() {
-        2 => return Err(super::wrong_arity("memory|usage")),
         3 => {}
-        5 if call.is_word(3, "SAMPLES") => drop(call.integer(4)?),
+        5 if call.is_word(3, "SAMPLES") && call.integer(4)? >= 0 => {}
         _ => return Err(SYNTAX),
     }
     let key = call.args.get(2);
     match call.state.database.meta(key)? {
         Some(meta) => {
-            let bytes = (meta.value_bytes + key.len()) as u64;
-            call.reply.integer((ITEM_OVERHEAD_BYTES + bytes.next_multiple_of(8)) as i64);
+            let bytes = meta.item_bytes(call.scope()?.key(key));
+            call.reply.integer(bytes as i64);
         }
         None => call.reply.null(),
     }

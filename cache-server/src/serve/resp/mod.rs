@@ -121,6 +121,12 @@ impl Call<'_> {
     }
 }
 
+/// Looks at several keys in one step for all clients; alone only if there are other workers.
+fn together<'a, R>(call: &mut Call<'a>, work: impl FnOnce(&mut Call<'a>) -> R) -> R {
+    let turn = call.turn;
+    if turn.shared.workers > 1 && call.args.count() > 2 { turn.alone(|| work(call)) } else { work(call) }
+}
+
 impl Session {
     /// The session of a client that has just come.
     pub fn new(shared: &Shared, client: Arc<Client>) -> Session {
@@ -197,9 +203,7 @@ impl State {
             }
             Ok(false) => self.run(command, args, output, turn),
             Err(refusal) => {
-                if command.flags & NOT_QUEUED == 0 {
-                    self.transaction.spoil();
-                }
+                self.transaction.spoil();
                 self.refuse(&refusal, output, turn);
             }
         }
@@ -208,20 +212,19 @@ impl State {
 
     /// True if the command is queued, false if it is carried out.
     fn judge(&self, command: &Command, args: Args<'_>) -> Result<bool, Refusal> {
-        let wanted = command.arity.unsigned_abs() as usize;
-        if (command.arity >= 0 && args.count() != wanted) || args.count() < wanted {
-            return Err(wrong_arity(&command.name.to_ascii_lowercase()));
-        }
-        if command.flags & NO_AUTH == 0 {
-            match self.user {
-                None => return Err(Refusal::fixed("NOAUTH Authentication required.")),
-                Some(User::Reader) if command.flags & WRITE != 0 => {
-                    return Err(no_permission(&command.name.to_ascii_lowercase()));
-                }
-                Some(_) => {}
-            }
-        }
+        table::check(command, args)?;
+        self.check_user(command)?;
         Ok(self.transaction.is_open() && command.flags & NOT_QUEUED == 0)
+    }
+
+    /// Refuses what the client may not do, or not before it has said its password.
+    fn check_user(&self, command: &Command) -> Done {
+        match self.user {
+            _ if command.flags & NO_AUTH != 0 => Ok(()),
+            None => Err(Refusal::fixed("NOAUTH Authentication required.")),
+            Some(User::Reader) if command.flags & WRITE != 0 => Err(no_permission(&command.name.to_ascii_lowercase())),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Carries a command out.
@@ -284,8 +287,9 @@ fn no_permission(name: &str) -> Refusal {
 }
 
 /// The refusal of a subcommand that nobody knows.
-fn unknown_subcommand(call: &Call<'_>) -> Refusal {
-    let word = |index| String::from_utf8_lossy(call.args.get(index)).into_owned();
+fn unknown_subcommand(args: Args<'_>) -> Refusal {
+    const NAME_BYTES: usize = 128;
+    let word = |index| String::from_utf8_lossy(&args.get(index)[..args.get(index).len().min(NAME_BYTES)]).into_owned();
     let (command, subcommand) = (word(0).to_ascii_uppercase(), word(1));
     Refusal::new(format_args!("ERR unknown subcommand '{subcommand}'. Try {command} HELP."))
 }

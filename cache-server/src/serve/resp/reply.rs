@@ -140,6 +140,8 @@ pub const NOT_FLOAT: Refusal = Refusal::fixed("ERR value is not a valid float");
 pub const WRONG_TYPE: Refusal = Refusal::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
 /// Others change the key again and again, so that no change of this command fits.
 pub const RESTLESS: Refusal = Refusal::fixed("TRYAGAIN the key is changed all the time");
+/// The reply is larger than what a client may leave unread.
+pub const TOO_LARGE: Refusal = Refusal::fixed("ERR the reply is larger than output_bytes allows; ask for less at once");
 /// The key has to be there.
 pub const NO_KEY: Refusal = Refusal::fixed("ERR no such key");
 

@@ -1,25 +1,19 @@
 //! Commands on the server: what it is, what it can, what it counts.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cache_shm::{Cursor, NEVER, Namespace};
+
 use super::reply::Refusal;
 use super::table::{COMMANDS, Command, NO_AUTH, WRITE};
-use super::{Call, Done, glob, table, unknown_subcommand};
+use super::{Call, Done, glob, table};
 use crate::serve::Shared;
 use crate::serve::counters::Sums;
 
 /// The Redis whose commands these are. Clients ask for it to know what they may send.
 pub const REDIS_VERSION: &str = "7.0.0";
-
-/// Writes what `COMMAND HELP` shows.
-pub fn help(call: &mut Call<'_>, lines: &[&str]) -> Done {
-    let name = String::from_utf8_lossy(call.args.get(0)).to_ascii_uppercase();
-    call.reply.array(lines.len() + 1);
-    call.reply.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    lines.iter().for_each(|line| call.reply.simple(line));
-    Ok(())
-}
 
 /// `TIME`
 pub fn time(call: &mut Call<'_>) -> Done {
@@ -30,64 +24,79 @@ pub fn time(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// `COMMAND [COUNT | LIST | INFO | DOCS | GETKEYS]`
+/// `COMMAND`
 pub fn command(call: &mut Call<'_>) -> Done {
-    let named = |call: &Call<'_>| -> Vec<Option<&'static Command>> {
-        match call.args.count() {
-            2 => COMMANDS.iter().map(Some).collect(),
-            _ => call.args.from(2).map(table::find).collect(),
-        }
-    };
-    if call.args.count() == 1 || call.is_word(1, "INFO") {
-        let commands = if call.args.count() == 1 { COMMANDS.iter().map(Some).collect() } else { named(call) };
-        call.reply.array(commands.len());
-        for command in commands {
-            match command {
-                Some(command) => describe(call, command),
-                None => call.reply.null_array(),
-            }
-        }
-    } else if call.is_word(1, "COUNT") && call.args.count() == 2 {
-        call.reply.integer(COMMANDS.len() as i64);
-    } else if call.is_word(1, "LIST") && call.args.count() == 2 {
-        call.reply.array(COMMANDS.len());
-        COMMANDS.iter().for_each(|command| call.reply.bulk(command.name.to_ascii_lowercase().as_bytes()));
-    } else if call.is_word(1, "DOCS") {
-        let commands: Vec<&Command> = named(call).into_iter().flatten().collect();
-        call.reply.map(commands.len());
-        for command in commands {
-            call.reply.bulk(command.name.to_ascii_lowercase().as_bytes());
-            call.reply.map(2);
-            call.reply.bulk(b"summary");
-            call.reply.bulk(command.summary.as_bytes());
-            call.reply.bulk(b"group");
-            call.reply.bulk(command.group.as_bytes());
-        }
-    } else if call.is_word(1, "GETKEYS") && call.args.count() < 4 {
-        return Err(super::wrong_arity("command|getkeys"));
-    } else if call.is_word(1, "GETKEYS") {
-        let command = table::find(call.args.get(2)).ok_or(Refusal::fixed("ERR Invalid command specified"))?;
-        let (first, last, step) = command.keys;
-        if first == 0 {
-            return Err(Refusal::fixed("ERR The command has no key arguments"));
-        }
-        let count = call.args.count() as i64 - 2;
-        let last = if last < 0 { count + i64::from(last) } else { i64::from(last) };
-        let keys: Vec<usize> =
-            (i64::from(first)..=last).step_by(step as usize).map(|index| index as usize + 2).collect();
-        if keys.is_empty() || last >= count {
-            return Err(Refusal::fixed("ERR Invalid number of arguments specified for command"));
-        }
-        call.reply.array(keys.len());
-        keys.into_iter().for_each(|index| call.reply.bulk(call.args.get(index)));
-    } else if call.is_word(1, "HELP") {
-        return help(
-            call,
-            &["(no subcommand)", "COUNT", "DOCS [<name> ...]", "GETKEYS <command>", "INFO [<name> ...]", "LIST"],
-        );
+    if call.args.count() == 1 { rows(call) } else { table::run_subcommand(call) }
+}
+
+/// The commands that are named from the third word on, all if none is.
+fn named(call: &Call<'_>) -> Vec<Option<&'static Command>> {
+    if call.args.count() < 3 {
+        COMMANDS.iter().map(Some).collect()
     } else {
-        return Err(unknown_subcommand(call));
+        call.args.from(2).map(table::find).collect()
     }
+}
+
+/// `COMMAND INFO [name ...]`
+pub fn rows(call: &mut Call<'_>) -> Done {
+    let (start, commands) = (call.reply.out().len(), named(call));
+    call.reply.array(commands.len());
+    for command in commands {
+        match command {
+            Some(command) => describe(call, command),
+            None => call.reply.null(),
+        }
+        call.check_reply(start)?;
+    }
+    Ok(())
+}
+
+/// `COMMAND COUNT`
+pub fn count(call: &mut Call<'_>) -> Done {
+    call.reply.integer(COMMANDS.len() as i64);
+    Ok(())
+}
+
+/// `COMMAND LIST`
+pub fn list(call: &mut Call<'_>) -> Done {
+    call.reply.array(COMMANDS.len());
+    COMMANDS.iter().for_each(|command| call.reply.bulk(command.name.to_ascii_lowercase().as_bytes()));
+    Ok(())
+}
+
+/// `COMMAND DOCS [name ...]`
+pub fn docs(call: &mut Call<'_>) -> Done {
+    let start = call.reply.out().len();
+    let commands: Vec<&Command> = named(call).into_iter().flatten().collect();
+    call.reply.map(commands.len());
+    for command in commands {
+        call.reply.bulk(command.name.to_ascii_lowercase().as_bytes());
+        call.reply.map(2);
+        call.reply.bulk(b"summary");
+        call.reply.bulk(command.summary.as_bytes());
+        call.reply.bulk(b"group");
+        call.reply.bulk(command.group.as_bytes());
+        call.check_reply(start)?;
+    }
+    Ok(())
+}
+
+/// `COMMAND GETKEYS command argument [argument ...]`
+pub fn getkeys(call: &mut Call<'_>) -> Done {
+    let command = table::find(call.args.get(2)).ok_or(Refusal::fixed("ERR Invalid command specified"))?;
+    let (first, last, step) = command.keys;
+    if first == 0 {
+        return Err(Refusal::fixed("ERR The command has no key arguments"));
+    }
+    let count = call.args.count() - 2;
+    if !table::fits(command.arity, count) {
+        return Err(Refusal::fixed("ERR Invalid number of arguments specified for command"));
+    }
+    let last = if last < 0 { count as i64 + i64::from(last) } else { i64::from(last) };
+    let keys: Vec<usize> = (i64::from(first)..=last).step_by(step as usize).map(|index| index as usize + 2).collect();
+    call.reply.array(keys.len());
+    keys.into_iter().for_each(|index| call.reply.bulk(call.args.get(index)));
     Ok(())
 }
 
@@ -119,35 +128,35 @@ fn describe(call: &mut Call<'_>, command: &Command) {
     }
 }
 
-/// `CONFIG GET | RESETSTAT`
-pub fn config(call: &mut Call<'_>) -> Done {
-    if call.is_word(1, "GET") && call.args.count() > 2 {
-        let parameters: Vec<(&str, String)> = parameters(call)?
-            .into_iter()
-            .filter(|(name, _)| {
-                call.args.from(2).any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
-            })
-            .collect();
-        call.reply.map(parameters.len());
-        for (name, value) in parameters {
-            call.reply.bulk(name.as_bytes());
-            call.reply.bulk(value.as_bytes());
-        }
-    } else if call.is_word(1, "RESETSTAT") && call.args.count() == 2 {
-        call.check_admin("config|resetstat")?;
-        call.shared().cache.reset_stats()?;
-        call.reply.ok();
-    } else if call.is_word(1, "SET") && call.args.count() > 3 {
-        let name = String::from_utf8_lossy(call.args.get(2)).into_owned();
-        return Err(Refusal::new(format_args!(
-            "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
-        )));
-    } else if call.is_word(1, "HELP") {
-        return help(call, &["GET <pattern> [<pattern> ...]", "RESETSTAT"]);
-    } else {
-        return Err(unknown_subcommand(call));
+/// `CONFIG GET pattern [pattern ...]`
+pub fn config_get(call: &mut Call<'_>) -> Done {
+    let patterns: Vec<Vec<u8>> = call.args.from(2).map(<[u8]>::to_ascii_lowercase).collect();
+    let parameters: Vec<(&str, String)> = parameters(call)?
+        .into_iter()
+        .filter(|(name, _)| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes())))
+        .collect();
+    call.reply.map(parameters.len());
+    for (name, value) in parameters {
+        call.reply.bulk(name.as_bytes());
+        call.reply.bulk(value.as_bytes());
     }
     Ok(())
+}
+
+/// `CONFIG RESETSTAT`
+pub fn config_resetstat(call: &mut Call<'_>) -> Done {
+    call.check_admin("config|resetstat")?;
+    call.shared().cache.reset_stats()?;
+    call.reply.ok();
+    Ok(())
+}
+
+/// `CONFIG SET parameter value`
+pub fn config_set(call: &mut Call<'_>) -> Done {
+    let name = String::from_utf8_lossy(call.args.get(2)).into_owned();
+    Err(Refusal::new(format_args!(
+        "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
+    )))
 }
 
 /// What clients ask of the configuration, in Redis's words.
@@ -171,6 +180,8 @@ fn parameters(call: &Call<'_>) -> Result<Vec<(&'static str, String)>, Refusal> {
     ])
 }
 
+/// The section whose numbers cost a walk.
+const KEYSPACE: &str = "Keyspace";
 /// The sections of `INFO`.
 type Section = fn(&Shared, &mut String) -> Done;
 const SECTIONS: [(&str, Section); 6] = [
@@ -179,18 +190,24 @@ const SECTIONS: [(&str, Section); 6] = [
     ("Memory", about_memory),
     ("Stats", about_stats),
     ("Replication", about_replication),
-    ("Keyspace", about_keyspace),
+    (KEYSPACE, about_keyspace),
 ];
 
 /// `INFO [section [section ...]]`
 pub fn info(call: &mut Call<'_>) -> Done {
     let mut text = String::new();
     for (name, write) in SECTIONS {
-        let is_wanted = call.args.count() == 1
-            || call.args.from(1).any(|word| {
-                word.eq_ignore_ascii_case(name.as_bytes())
-                    || ["all", "default", "everything"].iter().any(|all| word.eq_ignore_ascii_case(all.as_bytes()))
-            });
+        // The keys are counted by a walk over all, which nobody should get who did not ask for it.
+        let is_default = name != KEYSPACE;
+        let is_wanted = if call.args.count() == 1 {
+            is_default
+        } else {
+            call.args.from(1).any(|word| match word.to_ascii_lowercase().as_slice() {
+                b"all" | b"everything" => true,
+                b"default" => is_default,
+                word => word.eq_ignore_ascii_case(name.as_bytes()),
+            })
+        };
         if is_wanted {
             if !text.is_empty() {
                 text.push_str("\r\n");
@@ -266,18 +283,30 @@ fn about_replication(_: &Shared, text: &mut String) -> Done {
 }
 
 fn about_keyspace(shared: &Shared, text: &mut String) -> Done {
+    /// A database, how many keys it has, and how many of them expire.
+    struct Count {
+        number: usize,
+        keys: u64,
+        expires: u64,
+    }
+    let mut counts: HashMap<Namespace, Count> = HashMap::new();
     for (number, database) in shared.databases.open() {
-        let (mut keys, mut expires) = (0u64, 0u64);
-        let mut next = Some(cache_shm::Cursor::START);
-        while let Some(cursor) = next {
-            next = database.scan(cursor, &mut |_, meta| {
-                keys += 1;
-                expires += u64::from(meta.expires_at_ms != cache_shm::NEVER);
-            })?;
-        }
-        if keys > 0 {
-            line(text, &format!("db{number}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
-        }
+        counts.insert(database.scope()?.namespace, Count { number, keys: 0, expires: 0 });
+    }
+    let map = shared.cache.map()?;
+    let mut next = Some(Cursor::START);
+    while let Some(cursor) = next {
+        next = map.scan(cursor, &mut |_, meta| {
+            if let Some(count) = counts.get_mut(&meta.namespace) {
+                count.keys += 1;
+                count.expires += u64::from(meta.expires_at_ms != NEVER);
+            }
+        })?;
+    }
+    let mut counts: Vec<Count> = counts.into_values().filter(|count| count.keys > 0).collect();
+    counts.sort_by_key(|count| count.number);
+    for Count { number, keys, expires } in counts {
+        line(text, &format!("db{number}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
     }
     Ok(())
 }

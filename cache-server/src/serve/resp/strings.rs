@@ -1,10 +1,10 @@
 //! Commands on strings: GET, SET and theirs.
 
-use cache_shm::{Change, Meta, NEVER, WriteOptions, kind};
+use cache_shm::{Change, Error, Meta, NEVER, WriteOptions, kind};
 
 use super::expiry::{self, Expiry, Unit};
-use super::reply::{RESTLESS, Refusal, SYNTAX};
-use super::{Call, Done, values};
+use super::reply::{RESTLESS, Refusal, SYNTAX, TOO_LARGE};
+use super::{Call, Done, together, values};
 
 /// `GET key`
 pub fn get(call: &mut Call<'_>) -> Done {
@@ -16,11 +16,13 @@ pub fn get(call: &mut Call<'_>) -> Done {
 pub fn mget(call: &mut Call<'_>) -> Done {
     let start = call.reply.out().len();
     call.reply.array(call.args.count() - 1);
-    for key in call.args.from(1) {
-        values::write(&call.state.database, key, !call.state.no_touch, &mut call.reply)?;
-        call.check_reply(start)?;
-    }
-    Ok(())
+    together(call, |call| {
+        for key in call.args.from(1) {
+            values::write(&call.state.database, key, !call.state.no_touch, &mut call.reply)?;
+            call.check_reply(start)?;
+        }
+        Ok(())
+    })
 }
 
 /// What is asked of a `SET`.
@@ -261,13 +263,21 @@ pub fn strlen(call: &mut Call<'_>) -> Done {
 /// `GETRANGE key start end`
 pub fn getrange(call: &mut Call<'_>) -> Done {
     let (start, end) = (call.integer(2)?, call.integer(3)?);
-    let value = values::read(&call.state.database, call.args.get(1))?.map_or(Vec::new(), |(_, value)| value);
+    let (database, key) = (&call.state.database, call.args.get(1));
+    // Lent, not copied: the range may be a small part of it.
+    let lent = if call.state.no_touch { None } else { database.view(key)? };
+    let (read, mut digits) =
+        (if call.state.no_touch { values::read(database, key)? } else { None }, itoa::Buffer::new());
+    let value = match (&lent, &read) {
+        (Some(view), _) => values::shown(&view.meta(), view, &mut digits),
+        (None, Some((_, value))) => value,
+        (None, None) => b"",
+    };
     let length = value.len() as i64;
     let from_end = |index: i64| if index < 0 { index.saturating_add(length).max(0) } else { index };
     let is_empty = start < 0 && end < 0 && start > end;
     let (start, end) = (from_end(start), from_end(end).min(length - 1));
-    let range = if is_empty || start > end { &[][..] } else { &value[start as usize..=end as usize] };
-    call.reply.bulk(range);
+    call.reply.bulk(if is_empty || start > end { b"" } else { &value[start as usize..=end as usize] });
     Ok(())
 }
 
@@ -278,6 +288,9 @@ pub fn setrange(call: &mut Call<'_>) -> Done {
     if offset < 0 {
         return Err(Refusal::fixed("ERR offset is out of range"));
     }
+    if patch.is_empty() {
+        return strlen(call);
+    }
     let (offset, end) = (offset as u64, (offset as u64).saturating_add(patch.len() as u64));
     if end > call.shared().limits.bulk_bytes {
         return Err(Refusal::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
@@ -287,11 +300,11 @@ pub fn setrange(call: &mut Call<'_>) -> Done {
     let mut length = 0;
     at.map.update(at.key(call.args.get(1)), options.timeout_ns, &mut |there, new| {
         if let Some(there) = there {
+            // As in `APPEND`: what other bytes mean is not known here.
+            if !matches!(there.0.kind, kind::INT | kind::STR | kind::BYTES | kind::BYTEARRAY) {
+                return Err(Error::NotAppendable);
+            }
             new.extend_from_slice(&shown(there));
-        }
-        if patch.is_empty() {
-            length = new.len();
-            return Ok(Change::Leave);
         }
         let end = end as usize;
         if new.len() < end {
@@ -312,7 +325,7 @@ impl Call<'_> {
     pub fn check_reply(&mut self, start: usize) -> Done {
         if self.reply.out().len() - start > self.turn.shared.limits.output_bytes {
             tracing::info!(client = self.state.client.id, "a reply beyond output_bytes was refused");
-            return Err(Refusal::fixed("ERR the reply is larger than output_bytes allows; ask for fewer keys"));
+            return Err(TOO_LARGE);
         }
         Ok(())
     }
