@@ -17,6 +17,8 @@ class Link:
         self.socket.settimeout(timeout)
         self.socket.connect(path)
         self.left = b""
+        self.heard = b""
+        """The bytes of the last reply."""
 
     def close(self) -> None:
         self.socket.close()
@@ -33,6 +35,7 @@ class Link:
     def call(self, *words: bytes | str | int) -> Reply:
         """The reply to one command: ("+", text), ("-", text), an int, bytes, a list, or None."""
         self.send(*words)
+        self.heard = b""
         return self.read()
 
     def raw(self, data: bytes) -> None:
@@ -52,6 +55,7 @@ class Link:
                 raise EOFError(self.left)
             self.left += more
         line, self.left = self.left.split(b"\r\n", 1)
+        self.heard += line + b"\r\n"
         return line
 
     def exactly(self, count: int) -> bytes:
@@ -65,6 +69,7 @@ class Link:
             have += len(more)
         data = b"".join(parts)
         self.left = data[count:]
+        self.heard += data[:count]
         return data[:count]
 
     def read(self) -> Reply:
