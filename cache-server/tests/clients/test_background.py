@@ -116,9 +116,10 @@ def test_a_region_comes_back_from_the_snapshot_of_the_end(serve: Serve, director
     with Cache(served.region, dir=served.directory) as cache:
         cache["a"] = {"b": [1, 2.5]}
         cache.namespace("users").set("user:7", "Ada", ttl=600)
-        cache.set("short", b"x", ttl=0.01)
+        cache.set("short", b"x", ttl=0.5)
         assert served.end() == 0
         assert "wrote a snapshot" in served.log()
+        wait_for(lambda: "short" not in cache)
         cache.destroy()
     served = serve(*flags)
     with Cache(served.region, dir=served.directory) as cache:

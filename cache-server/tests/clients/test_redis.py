@@ -441,7 +441,7 @@ def test_idle_connections_cost_little(serve: Callable[..., Served]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     wanted = min(10_000, hard - 300)
-    served = serve()
+    served = serve("--clients-max", str(wanted + 1))
     with Link(served.path) as first:
         first.call("PING")
         before = resident_bytes(served)
