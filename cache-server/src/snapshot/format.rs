@@ -6,7 +6,7 @@
 //!         live bytes 8 | region format 4 | crc 4
 //! chunk   id 8 | sequence 8 | payload bytes 8 | records 4 | kind 4 | crc of payload 4 | crc of this head 4 | payload
 //! record  value bytes 4 | key bytes 2 | namespace bytes 1 | kind 1 | key form 1 | uses 1 | tags 1 | 0 1 |
-//!         client flags 4 | expires, ms since 1970 8 | namespace | key | value
+//!         client flags 4 | server flags 4 | expires, ms since 1970 8 | namespace | key | value
 //! end     the payload of the last chunk: items 8 | value bytes 8
 //! ```
 //!
@@ -26,7 +26,7 @@ pub(super) const MAGIC: &[u8; 8] = b"CSHMDUMP";
 pub(super) const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const HEAD_BYTES: usize = 40;
-const RECORD_BYTES: usize = 24;
+const RECORD_BYTES: usize = 28;
 /// A chunk is closed when it has so many bytes; one record more may make it longer.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 /// Expiry of a value that never expires.
@@ -75,6 +75,7 @@ pub(super) struct Record<'a> {
     pub kind: u8,
     pub key_form: u8,
     pub client_flags: u32,
+    pub server_flags: u32,
     pub tag_count: u8,
     pub uses: u8,
     pub is_main: bool,
@@ -201,6 +202,7 @@ impl<'a> Record<'a> {
         let policy = self.uses | if self.is_main { MAIN } else { 0 };
         payload.extend([self.namespace.len() as u8, self.kind, self.key_form, policy, self.tag_count, 0]);
         payload.extend(self.client_flags.to_le_bytes());
+        payload.extend(self.server_flags.to_le_bytes());
         payload.extend(self.expires_unix_ms.unwrap_or(NEVER_UNIX_MS).to_le_bytes());
         payload.extend(self.namespace);
         payload.extend(self.key);
@@ -214,7 +216,7 @@ impl<'a> Record<'a> {
         let (value_bytes, key_bytes, namespace_bytes) = (numbers.u32(), numbers.u16(), numbers.u8());
         let (kind, key_form, policy, tag_count) = (numbers.u8(), numbers.u8(), numbers.u8(), numbers.u8());
         numbers.u8();
-        let (client_flags, expires_unix_ms) = (numbers.u32(), numbers.u64());
+        let (client_flags, server_flags, expires_unix_ms) = (numbers.u32(), numbers.u32(), numbers.u64());
         let mut take = |bytes: usize| {
             let (taken, left) = rest.split_at_checked(bytes)?;
             rest = left;
@@ -237,6 +239,7 @@ impl<'a> Record<'a> {
             kind,
             key_form,
             client_flags,
+            server_flags,
             tag_count,
             uses,
             is_main: policy & MAIN != 0,
@@ -301,6 +304,7 @@ mod tests {
             kind: 2,
             key_form: 1,
             client_flags: 0x0403_0201,
+            server_flags: 0x0807_0605,
             tag_count: 3,
             uses: 2,
             is_main: true,
@@ -308,8 +312,8 @@ mod tests {
         };
         let mut payload = Vec::new();
         record.append_to(&mut payload);
-        let expected = [5, 0, 0, 0, 3, 0, 1, 2, 1, 0x82, 3, 0, 1, 2, 3, 4, 9, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!((&payload[..24], &payload[24..]), (&expected[..], &b"nkeyvalue"[..]));
+        let expected = [5, 0, 0, 0, 3, 0, 1, 2, 1, 0x82, 3, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!((&payload[..28], &payload[28..]), (&expected[..], &b"nkeyvalue"[..]));
         let mut rest = &payload[..];
         assert_eq!(Record::take_from(&mut rest), Some(record));
         assert!(rest.is_empty());
@@ -324,6 +328,7 @@ mod tests {
             kind: 0,
             key_form: 0,
             client_flags: 0,
+            server_flags: 0,
             tag_count: 0,
             uses: 0,
             is_main: false,
@@ -341,7 +346,7 @@ mod tests {
         assert!(!made(&|payload| payload[9] = 4));
         assert!(!made(&|payload| payload[4] = 0));
         assert!(!made(&|payload| payload[6] = 65));
-        for bytes in 0..25 {
+        for bytes in 0..RECORD_BYTES + 1 {
             assert!(!made(&|payload| payload.truncate(bytes)), "{bytes}");
         }
     }

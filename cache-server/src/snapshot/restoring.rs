@@ -118,6 +118,7 @@ fn store(cache: &Cache, record: &Record<'_>, options: &Options) -> Result<Outcom
         kind: record.kind,
         key_form: record.key_form,
         client_flags: record.client_flags,
+        server_flags: record.server_flags,
         expires_at_ms,
         ..cache.options()
     };

@@ -28,7 +28,7 @@ fn put_back(cache: &Cache, mut bytes: &[u8], options: &Options) -> Result<Restor
 }
 
 type Place = (Vec<u8>, Vec<u8>);
-type Content = (Vec<u8>, u8, u8, u32, bool);
+type Content = (Vec<u8>, u8, u8, (u32, u32), bool);
 
 /// Everything in a region but versions, by namespace and key.
 fn contents(cache: &Cache) -> BTreeMap<Place, Content> {
@@ -44,7 +44,8 @@ fn contents(cache: &Cache) -> BTreeMap<Place, Content> {
             let carried = map.carry(Key::new(namespace, &key), &mut value).unwrap().unwrap();
             let meta = carried.meta;
             let name = names[usize::from(namespace.number())].clone();
-            let content = (value, meta.kind, meta.key_form, meta.client_flags, meta.expires_at_ms == NEVER);
+            let content =
+                (value, meta.kind, meta.key_form, (meta.client_flags, meta.server_flags), meta.expires_at_ms == NEVER);
             found.insert((name, key), content);
         }
     }
@@ -52,13 +53,14 @@ fn contents(cache: &Cache) -> BTreeMap<Place, Content> {
 }
 
 fn filled(cache: &Cache, items: &BTreeMap<Place, Content>) {
-    for ((name, key), (value, kind, key_form, client_flags, never)) in items {
+    for ((name, key), (value, kind, key_form, (client_flags, server_flags), never)) in items {
         let at = if name.is_empty() { cache.clone() } else { cache.namespace(name).unwrap() };
         let expires_at_ms = if *never { NEVER } else { cache.expiry(Duration::from_secs(3600)).unwrap() };
         let options = WriteOptions {
             kind: *kind,
             key_form: *key_form,
             client_flags: *client_flags,
+            server_flags: *server_flags,
             expires_at_ms,
             ..cache.options()
         };
@@ -69,7 +71,7 @@ fn filled(cache: &Cache, items: &BTreeMap<Place, Content>) {
 fn any_items() -> impl Strategy<Value = BTreeMap<Place, Content>> {
     let place = (prop_oneof![Just(vec![]), vec(any::<u8>(), 1..4)], vec(any::<u8>(), 1..40));
     let value = prop_oneof![4 => vec(any::<u8>(), 0..200), 1 => vec(any::<u8>(), 16_000..40_000)];
-    let content = (value, 0..=25u8, 0..=3u8, any::<u32>(), any::<bool>());
+    let content = (value, 0..=25u8, 0..=3u8, any::<(u32, u32)>(), any::<bool>());
     btree_map(place, content, 0..60).prop_filter("few namespaces", |items| {
         items.keys().map(|(name, _)| name).collect::<std::collections::BTreeSet<_>>().len() <= 10
     })

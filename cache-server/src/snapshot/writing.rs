@@ -128,6 +128,7 @@ pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Pro
                 kind: carried.meta.kind,
                 key_form: carried.meta.key_form,
                 client_flags: carried.meta.client_flags,
+                server_flags: carried.meta.server_flags,
                 tag_count: carried.tag_count.min(u8::MAX.into()) as u8,
                 uses: carried.uses,
                 is_main: carried.is_main,
