@@ -101,7 +101,7 @@ Examples:
 pub struct Dump {
     /// Name of the region
     pub name: String,
-    /// The file; - is standard output
+    /// The file, which is replaced, or a pipe; - is standard output
     pub file: PathBuf,
     /// Draw no progress bar (it is only drawn on a terminal anyway)
     #[arg(long)]

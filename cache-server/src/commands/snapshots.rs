@@ -1,6 +1,7 @@
 //! `dump` and `restore`.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cache_shm::{Cache, Mismatch};
@@ -17,6 +18,14 @@ fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// True of `-` and of names such as `/dev/stdout`, which nothing but the snapshot may be written to.
+fn is_standard_output(path: &Path) -> bool {
+    let is_it = |output: rustix::fs::Stat| {
+        path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == (output.st_dev, output.st_ino))
+    };
+    is_stream(path) || rustix::fs::fstat(std::io::stdout()).is_ok_and(is_it)
+}
+
 fn show(bar: &Bar, progress: Progress) {
     bar.show(progress.items, Some(progress.items_expected), || {
         format!("{} items, {}", grouped(progress.items), sized(progress.bytes))
@@ -27,7 +36,7 @@ pub(super) fn dump(place: Place, arguments: &Dump, output: &mut Output) -> Resul
     let cache = place.look(&arguments.name)?;
     let bar = Bar::new(arguments.no_progress);
     let mut progress = |progress| show(&bar, progress);
-    let summary = if is_stream(&arguments.file) {
+    let summary = if is_standard_output(&arguments.file) {
         if output.is_terminal() {
             return Err(Failure::usage("a snapshot is not for terminals; send it to a file or a pipe"));
         }

@@ -2,9 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,14 +35,23 @@ pub(crate) fn unix_ms() -> u64 {
 
 /// Writes the contents of all namespaces of `cache`'s region to the file `path`, which is
 /// replaced in one step at the end. Any handle will do; a read-only one leaves no trace at all.
+/// A pipe or a character device of that name is written to instead, as by [`write_to`], also
+/// behind a symbolic link.
 ///
 /// # Errors
-/// The file cannot be written; then whatever was there is untouched. `Busy` if writers kept one
-/// bucket of the index changing all the time.
+/// The file cannot be written, or is a region, a directory, a socket or a disk; then whatever was there
+/// is untouched. `Busy` if writers kept one bucket of the index changing all the time.
 pub fn write(cache: &Cache, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
     let failed = |error: &io::Error| Failure::file("write the snapshot", path, error);
-    if path.is_dir() {
-        return Err(failed(&io::ErrorKind::IsADirectory.into()));
+    if let Place::Stream = place(path)? {
+        // Not made if it went meanwhile, and no terminal becomes ours.
+        let flags = OFlags::NOCTTY.bits().cast_signed();
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(path).map_err(|error| failed(&error))?;
+        if file.is_terminal() {
+            return Err(Failure::usage("a snapshot is not for terminals; send it to a file or a pipe"));
+        }
+        let mut stream = BufWriter::with_capacity(1 << 20, file);
+        return write_to(cache, &mut stream, progress).map_err(|failure| failure.at(path));
     }
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -72,6 +81,48 @@ pub fn write(cache: &Cache, path: &Path, progress: &mut dyn FnMut(Progress)) -> 
     // The name as well as the bytes.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))?;
     Ok(summary)
+}
+
+/// What a snapshot does with what has its name.
+enum Place {
+    /// It takes the name.
+    File,
+    /// It flows through it.
+    Stream,
+}
+
+/// Looks at what has the name, and refuses what a snapshot must not replace.
+fn place(path: &Path) -> Result<Place> {
+    let failed = |error: &io::Error| Failure::file("write the snapshot", path, error);
+    let refused =
+        |what: &str| Err(failed(&io::Error::other(format!("it is {what}, which a snapshot does not replace"))));
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        // Also a link that leads nowhere.
+        Err(error) if is_missing(&error) => return Ok(Place::File),
+        Err(error) => return Err(failed(&error)),
+    };
+    let kind = found.file_type();
+    if kind.is_fifo() || kind.is_char_device() {
+        return Ok(Place::Stream);
+    }
+    if kind.is_dir() {
+        return refused("a directory");
+    }
+    if path.is_symlink() {
+        return Ok(Place::File);
+    }
+    if !kind.is_file() {
+        return refused("no regular file");
+    }
+    let mut first = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut first));
+    read.map_err(|error| failed(&error))?;
+    if first == cache_shm::MAGIC.to_le_bytes() {
+        return refused("a region");
+    }
+    Ok(Place::File)
 }
 
 /// A file of which nothing is left if this process is killed.

@@ -1,6 +1,7 @@
 //! `dump` and `restore` between regions, files and pipes.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
 use cache_shm::Cache;
@@ -60,6 +61,32 @@ fn a_snapshot_goes_through_pipes() {
     assert_eq!(run["stored"], 501, "a pipe with a name is read once");
     let message = place.run_with(&["restore", "t", "-", "--create", "--json"], &dumped).failed("invalid_argument");
     assert!(message.contains("--size"), "{message}");
+}
+
+#[test]
+fn a_dump_flows_into_what_is_a_pipe_and_replaces_no_region() {
+    let place = Place::with_region();
+    filled(&place);
+    let fifo = place.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // Opened both ways, so that nobody waits for the other side; the snapshot fits into the pipe.
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut reader = std::fs::File::options().read(true).write(true).custom_flags(at_once).open(&fifo).unwrap();
+    assert_eq!(place.run(&["dump", "r", fifo.to_str().unwrap()]).code, 0);
+    let mut first = [0; 8];
+    reader.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"CSHMDUMP");
+    assert!(std::fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "the pipe is still one");
+
+    let dumped = place.run(&["dump", "r", "/dev/stdout"]).done().out;
+    place.run_with(&["restore", "s", "-", "--create", "--size", "2MiB"], &dumped).done();
+    let region = place.path().join("r");
+    let message = place.run(&["dump", "r", region.to_str().unwrap(), "--json"]).failed("io");
+    assert!(message.contains("a region"), "{message}");
+    let socket = place.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    place.run(&["dump", "r", socket.to_str().unwrap(), "--json"]).failed("io");
+    assert_eq!(place.run(&["get", "r", "7", "--namespace", "users"]).done().text(), "Ada", "nothing was replaced");
 }
 
 #[test]
