@@ -19,6 +19,9 @@ pub const NO_AUTH: u8 = 2;
 /// Carried out at once even within a transaction.
 pub const NOT_QUEUED: u8 = 4;
 
+/// Has subcommands.
+const WORDS: u8 = 8;
+
 /// A command.
 pub struct Command {
     /// Its name, in capitals.
@@ -90,7 +93,7 @@ pub fn check(command: &Command, args: Args<'_>) -> Done {
     if !fits(command.arity, args.count()) {
         return Err(wrong_arity(&command.name.to_ascii_lowercase()));
     }
-    if args.count() > 1 && SUBCOMMANDS.iter().any(|row| row.parent == command.name) {
+    if command.flags & WORDS != 0 && args.count() > 1 {
         subcommand(args)?;
     }
     Ok(())
@@ -137,12 +140,12 @@ macro_rules! commands {
 }
 
 commands! {
-    "ACL" -2 0, NONE, "connection" run_subcommand, "Tells which user the connection is.";
+    "ACL" -2 WORDS, NONE, "connection" run_subcommand, "Tells which user the connection is.";
     "APPEND" 3 WRITE, ONE, "string" strings::append, "Appends to the value of a key, or makes it.";
     "AUTH" -2 NO_AUTH, NONE, "connection" connection::auth, "Logs in.";
-    "CLIENT" -2 0, NONE, "connection" run_subcommand, "Names, lists and ends connections.";
-    "COMMAND" -1 0, NONE, "server" server::command, "Describes the commands.";
-    "CONFIG" -2 0, NONE, "server" run_subcommand, "Tells parameters, resets statistics.";
+    "CLIENT" -2 WORDS, NONE, "connection" run_subcommand, "Names, lists and ends connections.";
+    "COMMAND" -1 WORDS, NONE, "server" server::command, "Describes the commands.";
+    "CONFIG" -2 WORDS, NONE, "server" run_subcommand, "Tells parameters, resets statistics.";
     "COPY" -3 WRITE, (1, 2, 1), "generic" keys::copy, "Copies the value of a key to another key.";
     "DBSIZE" 1 0, NONE, "server" keys::dbsize, "Counts the keys of the database, by a walk over all.";
     "DECR" 2 WRITE, ONE, "string" numbers::decr, "Takes one from an integer.";
@@ -168,12 +171,12 @@ commands! {
     "INCRBYFLOAT" 3 WRITE, ONE, "string" numbers::incrbyfloat, "Adds a number to a number.";
     "INFO" -1 0, NONE, "server" server::info, "Tells what the server is and counts.";
     "KEYS" 2 0, NONE, "generic" keys::keys, "Lists the keys that match a pattern.";
-    "MEMORY" -2 0, NONE, "server" run_subcommand, "Tells the bytes that a key takes.";
+    "MEMORY" -2 WORDS, NONE, "server" run_subcommand, "Tells the bytes that a key takes.";
     "MGET" -2 0, ALL, "string" strings::mget, "Returns the values of keys.";
     "MSET" -3 WRITE, (1, -1, 2), "string" strings::mset, "Stores values.";
     "MSETNX" -3 WRITE, (1, -1, 2), "string" strings::msetnx, "Stores values if none of the keys is there.";
     "MULTI" 1 NOT_QUEUED, NONE, "transactions" transaction::multi, "Begins a transaction.";
-    "OBJECT" -2 0, (2, 2, 1), "generic" run_subcommand, "Tells how a value is stored.";
+    "OBJECT" -2 WORDS, (2, 2, 1), "generic" run_subcommand, "Tells how a value is stored.";
     "PERSIST" 2 WRITE, ONE, "generic" expiry::persist, "Lets a key stay for ever.";
     "PEXPIRE" -3 WRITE, ONE, "generic" expiry::pexpire, "Lets a key expire after milliseconds.";
     "PEXPIREAT" -3 WRITE, ONE, "generic" expiry::pexpireat, "Lets a key expire at a moment in milliseconds.";
@@ -263,6 +266,9 @@ mod tests {
         assert!(find(b"").is_none() && find(b"LPUSH").is_none() && find(&[b'A'; 40]).is_none());
         assert!(find(b"GET\0").is_none());
         assert!(SUBCOMMANDS.is_sorted_by(|a, b| (a.parent, a.name) < (b.parent, b.name)));
-        assert!(SUBCOMMANDS.iter().all(|row| find(row.parent.as_bytes()).is_some() && !fits(row.arity, 1)));
+        assert!(
+            SUBCOMMANDS.iter().all(|row| find(row.parent.as_bytes()).is_some_and(|command| command.flags & WORDS != 0)
+                && !fits(row.arity, 1))
+        );
     }
 }
