@@ -197,7 +197,11 @@ impl World {
         let locks: Vec<u64> = (0..lane::COUNT)
             .map(|index| geometry.lane_offset(index) + lane::LOCK)
             .chain([geometry.stripe_offset(0) + stripe::LOCK, geometry.control_offset + control::NAMESPACES_LOCK])
-            .chain(leases.iter().flat_map(|row| [row + lease::LOCK, row + lease::PLACE, row + lease::BELL]))
+            .chain(
+                leases
+                    .iter()
+                    .flat_map(|row| [lease::LOCK, lease::PLACE, lease::BELL, lease::AGREED].map(|at| row + at)),
+            )
             .collect();
         let region = Region::for_model(&areas, &locks);
         let host = ModelHost { slots: Some((region.clone(), geometry.clone())), ..ModelHost::new(processes) };
@@ -521,6 +525,6 @@ impl Process {
 
     /// What is wrong with the region, while nobody writes.
     pub fn problems(&self) -> Vec<String> {
-        self.map.validate().problems
+        self.map.validate_space().problems
     }
 }

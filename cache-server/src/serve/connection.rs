@@ -16,6 +16,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 
 use super::Shared;
 use super::clients::Client;
@@ -31,6 +32,8 @@ const READS_PER_TURN: usize = 16;
 /// may in any case: longer than a writer that runs ever holds one.
 const LOCK_WAIT: Duration = Duration::from_millis(50);
 const LOCK_WAIT_MIN: Duration = Duration::from_micros(200);
+/// How long a client has to take the last reply.
+const LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are read at once of a request that is longer, and the fewest.
 const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 16 << 10;
@@ -137,6 +140,8 @@ pub struct Connection {
     is_waiting: bool,
     /// The last answer is written: close when it is sent.
     is_closing: bool,
+    /// Since when the client's end is waited for.
+    lingering: Option<Instant>,
     /// When something last came or went.
     active: Instant,
 }
@@ -166,6 +171,7 @@ impl Connection {
             is_over: false,
             is_waiting: false,
             is_closing: false,
+            lingering: None,
             active: now,
         }
     }
@@ -202,6 +208,9 @@ impl Connection {
         if self.client.is_killed() {
             return Some(End::Killed);
         }
+        if self.lingering.is_some_and(|since| now.saturating_duration_since(since) > LINGER) {
+            return Some(End::Closed);
+        }
         let since = now.saturating_duration_since(self.active);
         match self.is_quiet() {
             true if !shared.limits.idle.is_zero() && since > shared.limits.idle => Some(End::Idle),
@@ -233,7 +242,7 @@ impl Connection {
             let is_behind = !self.output.is_empty();
             let rests = |is_over: bool| if is_behind || !is_over { Ok(Again::Later) } else { Err(End::Closed) };
             if self.is_closing {
-                return rests(true);
+                return if is_behind { Ok(Again::Later) } else { self.linger(turn, buffers) };
             }
             if !is_behind && self.input.len() >= self.needed {
                 let input = std::mem::take(&mut self.input);
@@ -256,6 +265,25 @@ impl Connection {
                 self.input.extend_from_slice(&buffers.input[taken..count]);
                 self.send(&mut buffers.output, turn)?;
             }
+        }
+        Ok(Again::Soon)
+    }
+
+    /// Waits for the client's end after the last reply. A socket that is closed with bytes in it that
+    /// nobody has read takes what was sent with it: the client would not learn what was wrong.
+    fn linger(&mut self, turn: &Turn<'_>, buffers: &mut Buffers) -> Result<Again, End> {
+        if self.lingering.is_none() {
+            (self.lingering, self.input) = (Some(turn.now), Vec::new());
+            rustix::net::shutdown(self.stream.descriptor(), Shutdown::Write).map_err(|_| End::Closed)?;
+        }
+        for _ in 0..READS_PER_TURN {
+            if self.is_over {
+                return Err(End::Closed);
+            }
+            if !self.is_readable {
+                return Ok(Again::Later);
+            }
+            self.receive(&mut buffers.input, turn)?;
         }
         Ok(Again::Soon)
     }

@@ -12,7 +12,6 @@ use super::config::{Config, LogFormat};
 ///
 /// A thread of its own writes them: who reads standard error slowly, or not at all, loses
 /// records and holds up no client.
-#[must_use]
 pub fn begin(config: &Config) -> WorkerGuard {
     let levels: Targets = config.log_level.parse().unwrap_or_default();
     let (writer, kept) = tracing_appender::non_blocking(std::io::stderr());

@@ -355,8 +355,12 @@ def test_large_values_go_in_and_out(served: Served) -> None:
         assert link.call("GETRANGE", "large", 5, 9) == b"hello"
         too_large = link.call("SETRANGE", "large", 17 << 20, b"x")
         assert isinstance(too_large, tuple) and "maximum allowed size" in too_large[1]
-        link.raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$99999999\r\n")
+    # The client learns why, also if it has sent all of it.
+    with Link(served.path) as link:
+        link.raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$18000000\r\n" + b"x" * 18_000_000)
         assert link.rest() == b"-ERR Protocol error: invalid bulk length\r\n"
+    with pytest.raises(redis.ResponseError, match="invalid bulk length"):
+        client(served).set("k", b"x" * 18_000_000)
 
 
 def resident_bytes(served: Served) -> int:
@@ -668,7 +672,7 @@ def test_what_clients_have_under_way_is_bounded_whoever_they_are(serve: Callable
         assert resident_bytes(served) - before < 96 << 20
     with Link(served.path) as small:
         assert small.call("SET", "small", 1) == ("+", "OK")
-    assert "reason=Overflow" in served.log()
+    wait_for(lambda: "reason=Overflow" in served.log())
     for link in links:
         link.close()
     with Link(served.path) as small:
