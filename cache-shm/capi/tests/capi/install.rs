@@ -1,9 +1,12 @@
 //! What `make install` installs, and what a program needs of it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Link, Program, can_compile, header, here, install, pkg_config, prefix, run, said, tree};
+use crate::support::{
+    Link, Program, can_compile, header, here, install, install_with_umask, pkg_config, prefix, run, said, tree,
+};
 
 fn files(root: &Path) -> Vec<String> {
     let output = run(Command::new("find").arg(root).args(["-not", "-type", "d", "-printf", "%P\n"]));
@@ -46,6 +49,38 @@ fn an_installation_is_whole_and_its_removal_leaves_nothing() {
     assert!(said(&asked).contains(version), "{}", said(&asked));
     install(usr, staged, &["--uninstall"]);
     assert_eq!(files(&stage), [""; 0]);
+    std::fs::remove_dir_all(&stage).unwrap();
+}
+
+#[test]
+fn an_installation_refuses_what_it_does_not_know_and_takes_any_name() {
+    if !can_compile("an_installation_refuses_what_it_does_not_know_and_takes_any_name") {
+        return;
+    }
+    let stage = Path::new(env!("CARGO_TARGET_TMPDIR")).join("odd");
+    let _ = std::fs::remove_dir_all(&stage);
+    let refused = |arguments: &[&str], prefix: &str| {
+        let mut command = Command::new(tree().join(".ci/install"));
+        let output = command.args(arguments).env("PREFIX", prefix).env("DESTDIR", &stage).env_remove("LIBDIR").output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {prefix}: {}", said(&output));
+        assert!(!stage.exists());
+    };
+    refused(&["--unistall"], "/usr");
+    refused(&["--uninstall", "now"], "/usr");
+    refused(&[], "usr");
+    // Whoever installs may have a umask that lets nobody else read.
+    install_with_umask(Path::new("/a&b|c"), stage.to_str().unwrap(), "077");
+    let place = stage.join("a&b|c");
+    let mode = |name: &str| std::fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o777;
+    for directory in ["", "bin", "include", "lib", "lib/pkgconfig"] {
+        assert_eq!(mode(directory), 0o755, "{directory}");
+    }
+    for file in ["include/cache_shm.h", "lib/libcache_shm.a", "lib/pkgconfig/cache_shm.pc"] {
+        assert_eq!(mode(file), 0o644, "{file}");
+    }
+    let description = std::fs::read_to_string(place.join("lib/pkgconfig/cache_shm.pc")).unwrap();
+    assert!(description.starts_with("prefix=/a&b|c\n"), "{description}");
     std::fs::remove_dir_all(&stage).unwrap();
 }
 

@@ -78,8 +78,17 @@ fn skip(test: &str, what: &str) {
 
 /// `.ci/install` with what this build makes.
 pub fn install(prefix: &Path, destdir: &str, arguments: &[&str]) {
-    run(Command::new(tree().join(".ci/install"))
-        .args(arguments)
+    install_by(Command::new(tree().join(".ci/install")).args(arguments), prefix, destdir);
+}
+
+/// As [`install`], by somebody with this umask.
+pub fn install_with_umask(prefix: &Path, destdir: &str, umask: &str) {
+    let script = format!("umask {umask} && exec \"$0\"");
+    install_by(Command::new("sh").args(["-c", &script]).arg(tree().join(".ci/install")), prefix, destdir);
+}
+
+fn install_by(command: &mut Command, prefix: &Path, destdir: &str) {
+    run(command
         .env("PROFILE", "dev")
         .env("CARGO_TARGET_DIR", target())
         .env("PREFIX", prefix)
