@@ -11,6 +11,9 @@
  * (in a batch: of the items that failed), and results that have no value are left alone,
  * but that objects and memory (a pointer to a pointer) are NULL.
  *
+ * OVERLAP. What a function writes to overlaps none of its other arguments; a buffer that
+ * overlaps the key is CSHM_INVALID_ARGUMENT.
+ *
  * NULL. No pointer may be NULL unless its description says so; a NULL that may not be is
  * CSHM_INVALID_ARGUMENT and nothing happens. A key or value of 0 bytes may be NULL.
  *
@@ -20,9 +23,10 @@
  * Each of them may outlive the handle that it came from. Using one that was given up is
  * undefined.
  *
- * KEYS AND VALUES. Keys are 1 to 65,535 bytes of any content, values up to a quarter of the
- * region. Times are in milliseconds; a time to live is CSHM_NEVER for what does not expire,
- * and what has one is never gone early and at most 10 ms late.
+ * KEYS AND VALUES. Keys are 1 to 65,535 bytes of any content. A value, with its key and
+ * some bytes of description, has at most a quarter of the region, and at most 4 GiB. Times
+ * are in milliseconds; a time to live is CSHM_NEVER for what does not expire, and what has
+ * one is never gone early and at most 10 ms late.
  *
  * THREADS. A cshm_cache, a cshm_view, a cshm_values and a cshm_guard may be used by any
  * number of threads at once; a cshm_scan by one at a time. Only the function that gives one
@@ -32,7 +36,9 @@
  * anything again; what the parent holds (locks) stays the parent's. A process that is killed
  * anywhere leaves nothing locked and nothing half written.
  *
- * WAITING. Reads never wait. Writes wait for other processes for a second at most, or for
+ * WAITING. Reads never wait for writers or for other processes; two may say CSHM_BUSY: a view
+ * while another thread is in the middle of a fork(), and a scan whose bucket others change
+ * without end. Writes wait for other processes for a second at most, or for
  * what the options or the configuration say (CSHM_BUSY), and for a lock as long as the
  * caller says. No signal is used or blocked.
  *
@@ -52,6 +58,21 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/*
+ What cshm_set_log wants: `message` is valid during the call. It must return (no longjmp,
+ no exception), and may use the cache.
+ */
+typedef void (*cshm_log_function)(void *context, int32_t level, const char *message);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
 
 /*
  Success.
@@ -84,7 +105,7 @@
 #define CSHM_KEY_TOO_LONG 3
 
 /*
- A value is larger than a quarter of the region.
+ A value, with its key and its description, is larger than a quarter of the region.
  */
 #define CSHM_VALUE_TOO_LARGE 4
 
@@ -590,12 +611,6 @@ typedef struct cshm_label {
 } cshm_label;
 
 /*
- What cshm_set_log wants: `message` is valid during the call. It must return (no longjmp,
- no exception), and may use the cache.
- */
-typedef void (*cshm_log_function)(void *context, int32_t level, const char *message);
-
-/*
  A counter or size, with its name.
  */
 typedef struct cshm_stat {
@@ -933,7 +948,9 @@ void cshm_values_free(struct cshm_values *values);
 
  `results`, which may be NULL, has room for `count` numbers and gets one for each item;
  `stored`, which may be NULL, how many were stored. Returns CSHM_OK if all were, else
- the number of the last that was not; the others are stored all the same.
+ the number of the last that was not; the others are stored all the same. If the call fails
+ as a whole (the region is gone, an argument makes no sense), each result is its number
+ and `*stored` is 0.
  */
 int32_t cshm_set_many(const struct cshm_cache *cache,
                       const struct cshm_item *items,
@@ -947,7 +964,8 @@ int32_t cshm_set_many(const struct cshm_cache *cache,
 
  `results`, which may be NULL, has room for `count` numbers and gets one for each key:
  CSHM_OK, CSHM_NOT_FOUND or an error. `deleted`, which may be NULL, gets how many were
- there. Returns CSHM_OK, or the number of the last that failed.
+ there. Returns CSHM_OK, or the number of the last that failed. If the call fails as a whole,
+ each result is its number and `*deleted` is 0.
  */
 int32_t cshm_delete_many(const struct cshm_cache *cache,
                          const struct cshm_bytes *keys,

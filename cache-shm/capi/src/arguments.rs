@@ -247,7 +247,8 @@ impl MetaPlace {
 
 impl MetaInfo {
     pub(crate) fn new(meta: &Meta, cache: &shm::Cache) -> Result<MetaInfo> {
-        let left_ms = |expires_at_ms: u64| Ok(expires_at_ms.saturating_sub(cache.map()?.host().now_ms()));
+        // What could be read is there yet, so that 0 (which means the default to a write) is no answer.
+        let left_ms = |expires_at_ms: u64| Ok(expires_at_ms.saturating_sub(cache.map()?.host().now_ms()).max(1));
         Ok(MetaInfo {
             struct_bytes: size_of::<MetaInfo>(),
             value_bytes: meta.value_bytes as u64,

@@ -19,6 +19,38 @@ pub struct Values {
     bytes: Vec<u8>,
 }
 
+/// Runs a batch that tells by its argument what became of each item, and returns its number and
+/// how many items were changed. If it fails as a whole, so did every item.
+///
+/// # Safety
+/// C1: `results` and `total` may be NULL; else there is room for `count` numbers, and for one.
+unsafe fn told_each(
+    count: usize,
+    results: *mut i32,
+    total: *mut usize,
+    batch: impl FnOnce(&dyn Fn(usize, i32)) -> Result<(i32, usize)>,
+) -> i32 {
+    let tell_of = |index: usize, number: i32| {
+        if !results.is_null() {
+            // SAFETY: not NULL; C1: there are `count`.
+            unsafe { results.add(index).write(number) };
+        }
+    };
+    let mut changed = None;
+    let number = boundary(|| {
+        let (number, how_many) = batch(&tell_of)?;
+        changed = Some(how_many);
+        Ok(number)
+    });
+    // More results than memory has places for are a mistake, and there is no room for them.
+    if changed.is_none() && count <= isize::MAX as usize / size_of::<Item>() {
+        (0..count).for_each(|index| tell_of(index, number));
+    }
+    // SAFETY: C1.
+    unsafe { tell(total, changed.unwrap_or(0)) };
+    number
+}
+
 /// The keys of a batch.
 ///
 /// # Safety
@@ -111,7 +143,9 @@ pub unsafe extern "C" fn cshm_values_free(values: *mut Values) {
 ///
 /// `results`, which may be NULL, has room for `count` numbers and gets one for each item;
 /// `stored`, which may be NULL, how many were stored. Returns CSHM_OK if all were, else
-/// the number of the last that was not; the others are stored all the same.
+/// the number of the last that was not; the others are stored all the same. If the call fails
+/// as a whole (the region is gone, an argument makes no sense), each result is its number
+/// and `*stored` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_set_many(
     cache: *const Cache,
@@ -121,18 +155,12 @@ pub unsafe extern "C" fn cshm_set_many(
     results: *mut i32,
     stored: *mut usize,
 ) -> i32 {
-    boundary(|| {
+    let store = |write: &dyn Fn(usize, i32)| {
         // SAFETY: C1, C2.
         let cache = unsafe { handle(cache)? };
         // SAFETY: C1.
         let (items, manner) =
             unsafe { (array(items, count, "items is NULL, or longer than any memory")?, Manner::new(cache, options)?) };
-        let write = |index: usize, number: i32| {
-            if !results.is_null() {
-                // SAFETY: not NULL; C1: there are `count`.
-                unsafe { results.add(index).write(number) };
-            }
-        };
         let checked = items.iter().map(|item| {
             // SAFETY: C1.
             let (key, value) =
@@ -146,17 +174,18 @@ pub unsafe extern "C" fn cshm_set_many(
             last = remember(&error);
             write(index, last);
         })?;
-        // SAFETY: C1.
-        unsafe { tell(stored, how_many) };
-        Ok(last)
-    })
+        Ok((last, how_many))
+    };
+    // SAFETY: C1.
+    unsafe { told_each(count, results, stored, store) }
 }
 
 /// Removes `count` keys, each an operation of its own.
 ///
 /// `results`, which may be NULL, has room for `count` numbers and gets one for each key:
 /// CSHM_OK, CSHM_NOT_FOUND or an error. `deleted`, which may be NULL, gets how many were
-/// there. Returns CSHM_OK, or the number of the last that failed.
+/// there. Returns CSHM_OK, or the number of the last that failed. If the call fails as a whole,
+/// each result is its number and `*deleted` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_delete_many(
     cache: *const Cache,
@@ -165,7 +194,7 @@ pub unsafe extern "C" fn cshm_delete_many(
     results: *mut i32,
     deleted: *mut usize,
 ) -> i32 {
-    boundary(|| {
+    let delete = |write: &dyn Fn(usize, i32)| {
         // SAFETY: C1, C2.
         let (cache, keys) = unsafe { (handle(cache)?, keys_at(keys, count)?) };
         let (mut last, mut how_many) = (CSHM_OK, 0);
@@ -178,13 +207,10 @@ pub unsafe extern "C" fn cshm_delete_many(
                 }
             };
             how_many += usize::from(number == CSHM_OK);
-            if !results.is_null() {
-                // SAFETY: not NULL; C1: there are `count`.
-                unsafe { results.add(index).write(number) };
-            }
+            write(index, number);
         }
-        // SAFETY: C1.
-        unsafe { tell(deleted, how_many) };
-        Ok(last)
-    })
+        Ok((last, how_many))
+    };
+    // SAFETY: C1.
+    unsafe { told_each(count, results, deleted, delete) }
 }

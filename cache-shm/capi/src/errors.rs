@@ -22,7 +22,7 @@ pub const CSHM_NOT_GRANTED: i32 = -2;
 pub const CSHM_KEY_EMPTY: i32 = 2;
 /// A key is longer than 65,535 bytes.
 pub const CSHM_KEY_TOO_LONG: i32 = 3;
-/// A value is larger than a quarter of the region.
+/// A value, with its key and its description, is larger than a quarter of the region.
 pub const CSHM_VALUE_TOO_LARGE: i32 = 4;
 /// The stored value is not an integer.
 pub const CSHM_NOT_INTEGER: i32 = 5;

@@ -18,8 +18,7 @@ pub const CSHM_LOG_INFO: i32 = 3;
 
 const _: () = assert!(log::Level::Error as i32 == CSHM_LOG_ERROR && log::Level::Info as i32 == CSHM_LOG_INFO);
 
-/// What cshm_set_log wants: `message` is valid during the call. It must return (no longjmp,
-/// no exception), and may use the cache.
+/// What cshm_set_log wants; `cbindgen.toml` declares it to C.
 pub type LogFunction = Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char)>;
 
 struct Logger {

@@ -12,6 +12,25 @@ use crate::handle::Cache;
 /// The caller's buffer, which need not be initialized.
 struct Room<'a>(&'a mut [MaybeUninit<u8>]);
 
+/// A key, and the buffer for its value, which lies elsewhere.
+///
+/// # Safety
+/// C1, during `'a`; but they may overlap, which is refused.
+unsafe fn key_and_room<'a>(
+    key: *const c_void,
+    key_bytes: usize,
+    buffer: *mut c_void,
+    buffer_bytes: usize,
+) -> Result<(&'a [u8], Room<'a>)> {
+    let (key_start, room_start) = (key.addr(), buffer.addr());
+    // Looked at before there are slices, which must not overlap. The order of the two does not matter.
+    if key_start < room_start.saturating_add(buffer_bytes) && room_start < key_start.saturating_add(key_bytes) {
+        return Err(invalid("the buffer overlaps the key"));
+    }
+    // SAFETY: C1, and they lie apart.
+    unsafe { Ok((key_at(key, key_bytes)?, Room::new(buffer, buffer_bytes)?)) }
+}
+
 impl Room<'_> {
     /// # Safety
     /// C1, during `'a`.
@@ -99,8 +118,7 @@ pub unsafe extern "C" fn cshm_get(
 ) -> i32 {
     boundary(|| {
         // SAFETY: C1, C2.
-        let (cache, key, mut room) =
-            unsafe { (handle(cache)?, key_at(key, key_bytes)?, Room::new(buffer, buffer_bytes)?) };
+        let (cache, (key, mut room)) = unsafe { (handle(cache)?, key_and_room(key, key_bytes, buffer, buffer_bytes)?) };
         let (bytes, outcome) = match cache.shm.get_into(key, &mut room) {
             Ok(Some(meta)) => (meta.value_bytes, Ok(CSHM_OK)),
             Ok(None) => (0, Ok(CSHM_NOT_FOUND)),
@@ -128,8 +146,7 @@ pub unsafe extern "C" fn cshm_gets(
 ) -> i32 {
     boundary(|| {
         // SAFETY: C1, C2.
-        let (cache, key, mut room) =
-            unsafe { (handle(cache)?, key_at(key, key_bytes)?, Room::new(buffer, buffer_bytes)?) };
+        let (cache, (key, mut room)) = unsafe { (handle(cache)?, key_and_room(key, key_bytes, buffer, buffer_bytes)?) };
         // SAFETY: C1.
         let place = unsafe { MetaPlace::required(meta)? };
         let Some(meta) = cache.shm.get_into(key, &mut room)? else { return Ok(CSHM_NOT_FOUND) };
@@ -216,7 +233,7 @@ pub unsafe extern "C" fn cshm_ttl(cache: *const Cache, key: *const c_void, key_b
         let (cache, key) = unsafe { (handle(cache)?, key_at(key, key_bytes)?) };
         let Some(left) = cache.shm.ttl(key)? else { return Ok(CSHM_NOT_FOUND) };
         // SAFETY: not NULL; C1.
-        unsafe { ttl_ms.write(u64::try_from(left.as_millis()).unwrap_or(CSHM_NEVER)) };
+        unsafe { ttl_ms.write(u64::try_from(left.as_millis()).unwrap_or(CSHM_NEVER).max(1)) };
         Ok(CSHM_OK)
     })
 }

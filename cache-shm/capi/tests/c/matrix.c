@@ -130,6 +130,10 @@ int main(void) {
     NULLED(cshm_get, key, WRONG, cshm_get(cache, NULL, 1, room, sizeof room, &bytes));
     NULLED(cshm_get, buffer, WRONG, cshm_get(cache, "k", 1, NULL, 1, &bytes));
     NULLED(cshm_get, value_bytes, CSHM_OK, cshm_get(cache, "k", 1, room, sizeof room, NULL));
+    BAD(WRONG, cshm_get(cache, room, 1, room, sizeof room, &bytes));
+    BAD(WRONG, cshm_get(cache, room + sizeof room - 1, 1, room, sizeof room, &bytes));
+    BAD(WRONG, cshm_gets(cache, room, 2, room + 1, sizeof room - 1, &meta));
+    BAD(CSHM_NOT_FOUND, cshm_get(cache, room, 1, room + 1, sizeof room - 1, &bytes));
     BAD(CSHM_KEY_EMPTY, cshm_get(cache, NULL, 0, room, sizeof room, &bytes));
     BAD(CSHM_KEY_TOO_LONG, cshm_get(cache, long_key, sizeof long_key, room, sizeof room, &bytes));
     BAD(WRONG, cshm_get(cache, "k", HUGE_BYTES, room, sizeof room, &bytes));

@@ -207,6 +207,46 @@ static void batches(const cshm_cache *cache) {
     CHECK(cshm_delete(cache, "b1", 2) == CSHM_OK);
 }
 
+/* A time to live of 0 would mean the default to a write that passes it on. */
+static void what_can_be_read_has_time_left(const cshm_cache *cache) {
+    uint64_t ttl_ms = 0;
+    for (int round = 0; round < 20; round++) {
+        int32_t result = cshm_set(cache, "short", 5, "v", 1, 2);
+        for (int reads = 0; result == CSHM_OK && reads < 1000000; reads++) {
+            cshm_meta meta = NOTHING;
+            result = cshm_get_meta(cache, "short", 5, &meta);
+            CHECK(result != CSHM_OK || meta.ttl_ms >= 1);
+            if (result == CSHM_OK) result = cshm_ttl(cache, "short", 5, &ttl_ms);
+            CHECK(result != CSHM_OK || ttl_ms >= 1);
+        }
+        CHECK(result == CSHM_NOT_FOUND);
+    }
+}
+
+/* A whole batch that fails says so of each item: nobody takes one for stored that is not. */
+static void a_batch_that_fails_says_so_of_each_item(void) {
+    enum { COUNT = 3 };
+    cshm_cache *cache = NULL;
+    cshm_values *values = NULL;
+    cshm_bytes keys[COUNT] = {{"a", 1}, {"b", 1}, {"c", 1}};
+    cshm_item items[COUNT] = {{{"a", 1}, {"1", 1}}, {{"b", 1}, {"2", 1}}, {{"c", 1}, {"3", 1}}};
+    int32_t results[COUNT] = {0, 0, 0};
+    size_t count = COUNT;
+    CHECK(cshm_open("batches", 1 << 20, CSHM_OPEN_NEW, &cache) == CSHM_OK);
+    CHECK(cshm_destroy(cache) == CSHM_OK);
+    CHECK(cshm_set_many(cache, items, COUNT, NULL, results, &count) == CSHM_GONE && count == 0);
+    for (int index = 0; index < COUNT; index++) CHECK(results[index] == CSHM_GONE);
+    CHECK(cshm_set_many(cache, items, COUNT, NULL, results, &count) == CSHM_OK && count == COUNT);
+    for (int index = 0; index < COUNT; index++) CHECK(results[index] == CSHM_OK);
+    count = COUNT;
+    CHECK(cshm_delete_many(cache, NULL, COUNT, results, &count) == CSHM_INVALID_ARGUMENT && count == 0);
+    for (int index = 0; index < COUNT; index++) CHECK(results[index] == CSHM_INVALID_ARGUMENT);
+    keys[1].bytes = 0;
+    CHECK(cshm_get_many(cache, keys, COUNT, &values) == CSHM_KEY_EMPTY && values == NULL);
+    CHECK(cshm_destroy(cache) == CSHM_OK);
+    cshm_close(cache);
+}
+
 static void a_scan_meets_each_key_once(void) {
     enum { COUNT = 2000 };
     static char seen[COUNT];
@@ -457,6 +497,8 @@ int main(void) {
     a_view_outlives_its_key_its_handle_and_its_region();
     counters_and_appends(cache);
     batches(cache);
+    what_can_be_read_has_time_left(cache);
+    a_batch_that_fails_says_so_of_each_item();
     a_scan_meets_each_key_once();
     namespaces_and_tags(cache);
     statistics_by_name(cache);

@@ -68,7 +68,7 @@ fn the_header_is_valid_alone_in_c_and_cpp() {
 /// The functions of the header with the names of their pointer parameters.
 fn declared() -> Vec<(String, Vec<String>)> {
     let header = header();
-    let code = header.split("extern \"C\" {").nth(1).unwrap().split("#ifdef").next().unwrap().replace('\n', " ");
+    let code = header.rsplit("extern \"C\" {").next().unwrap().split("#ifdef").next().unwrap().replace('\n', " ");
     let statements = code.split(';').filter(|statement| statement.contains('('));
     let functions = statements.map(|statement| {
         let (front, parameters) = statement.rsplit_once(')').unwrap().0.split_once('(').unwrap();
