@@ -39,6 +39,15 @@ pub enum Failure {
         /// What is wrong with it.
         problem: Problem,
     },
+    /// A restore ended before its end.
+    Stopped {
+        /// Why.
+        cause: Box<Failure>,
+        /// Values that were stored by then.
+        stored: u64,
+        /// About how many there are.
+        items: u64,
+    },
     /// A result contradicts itself: the measurement, or the cache, is wrong.
     Measurement(String),
     /// Whoever reads the output is gone; nothing is left to say.
@@ -76,6 +85,7 @@ impl Failure {
                 Problem::Damaged { .. } => Error::Corrupt { reason: "" },
                 Problem::Truncated { bytes } => Error::Truncated { path: Default::default(), bytes, bytes_expected: 0 },
             },
+            Failure::Stopped { cause, .. } => return cause.row(),
             Failure::Measurement(_) | Failure::OutputClosed => Error::Internal,
         };
         like.rendering()
@@ -103,6 +113,9 @@ impl fmt::Display for Failure {
             Failure::Usage(message) | Failure::Measurement(message) => f.write_str(message),
             Failure::File { doing, path, reason } => write!(f, "cannot {doing} {path}: {reason}"),
             Failure::Snapshot { path, problem } => write!(f, "{path} {problem}"),
+            Failure::Stopped { cause, stored, items } => {
+                write!(f, "{cause}; {stored} of about {items} values were stored before, and stay")
+            }
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
     }

@@ -115,6 +115,7 @@ Keys that are there keep their values unless --replace is given, because those a
 Values keep their kind, flags, namespace and moment of expiry; those that expired since are
 left out. The region may have another size: what was in use stays longest. A damaged file
 is refused as a whole; one from standard input is checked as it comes.
+Exit code 1: --skip-damaged left out what was damaged.
 The names of tags are not in a region. A value with tags is left out, because no eviction
 by its tag would find it: --with-tagged stores it without them.
 

@@ -81,16 +81,22 @@ pub(super) fn restore(place: Place, arguments: &Restore, output: &mut Output) ->
     };
     let bar = Bar::new(arguments.no_progress);
     let mut progress = |progress| show(&bar, progress);
-    let restored = if is_stream(&arguments.file) {
+    let done = if is_stream(&arguments.file) {
         let name = Path::new("standard input");
-        snapshot::restore_from(&cache, &mut std::io::stdin().lock(), name, &options, &mut progress)?
+        snapshot::restore_from(&cache, &mut std::io::stdin().lock(), name, &options, &mut progress)
     } else {
-        snapshot::restore(&cache, &arguments.file, &options, &mut progress)?
+        snapshot::restore(&cache, &arguments.file, &options, &mut progress)
     };
     drop(bar);
+    let restored = done.inspect_err(|failure| forget(&cache, failure))?;
     for problem in &restored.problems {
         complain_raw(&format!("cache-shm: {} {problem}\n", arguments.file.display()));
     }
+    let more = restored.damaged - restored.problems.len() as u64;
+    if more > 0 {
+        complain_raw(&format!("cache-shm: {} has {more} more damaged places\n", arguments.file.display()));
+    }
+    let is_whole = restored.damaged == 0;
     if output.is_json() {
         output.json(&json!({
             "created_unix_ms": restored.created_unix_ms,
@@ -99,9 +105,11 @@ pub(super) fn restore(place: Place, arguments: &Restore, output: &mut Output) ->
             "expired": restored.expired,
             "tagged": restored.tagged,
             "too_large": restored.too_large,
+            "without_namespace": restored.without_namespace,
+            "damaged_places": restored.damaged,
             "damaged": restored.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }))?;
-        return Ok(true);
+        return Ok(is_whole);
     }
     let mut pairs = vec![("made (UTC)", moment(restored.created_unix_ms)), ("values stored", grouped(restored.stored))];
     let left_out = [
@@ -109,11 +117,22 @@ pub(super) fn restore(place: Place, arguments: &Restore, output: &mut Output) ->
         ("expired since", restored.expired),
         ("had tags", restored.tagged),
         ("too large", restored.too_large),
-        ("damaged places", restored.problems.len() as u64),
+        ("without room for their namespace", restored.without_namespace),
+        ("damaged places", restored.damaged),
     ];
     pairs.extend(left_out.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what, grouped(count))));
     output.pairs(&pairs)?;
-    Ok(true)
+    Ok(is_whole)
+}
+
+/// Takes a region away again that was made for a snapshot of which nothing was stored.
+fn forget(cache: &Cache, failure: &Failure) {
+    let is_ours = cache.opened().created && !cache.opened().remade_after_boot;
+    let is_empty = !matches!(failure, Failure::Stopped { .. }) && cache.others().is_ok_and(|others| others.is_empty());
+    if is_ours && is_empty {
+        // The failure is what is told; an empty region that stays harms nobody.
+        let _ = cache.destroy();
+    }
 }
 
 /// The region that is restored to, made if that was asked for and it is not there.

@@ -27,6 +27,8 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const HEAD_BYTES: usize = 40;
 const RECORD_BYTES: usize = 28;
+/// Of the longest record that the format has.
+pub(super) const RECORD_BYTES_MAX: u64 = (RECORD_BYTES + NAMESPACE_NAME_BYTES + KEY_BYTES_MAX) as u64 + u32::MAX as u64;
 /// A chunk is closed when it has so many bytes; one record more may make it longer.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 /// Expiry of a value that never expires.

@@ -5,8 +5,13 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::Problem;
-use super::format::{Content, HEAD_BYTES, HEADER_BYTES, Head, Header, Record, end_totals};
+use super::format::{
+    CHUNK_BYTES, Content, HEAD_BYTES, HEADER_BYTES, Head, Header, RECORD_BYTES_MAX, Record, end_totals,
+};
 use crate::failure::{Failure, Result};
+
+/// So many problems are kept; the others are only counted.
+const PROBLEMS_MAX: usize = 100;
 
 /// A snapshot that is read from its start to its end.
 pub(super) struct Chunks<'a> {
@@ -23,8 +28,9 @@ pub(super) struct Chunks<'a> {
     value_bytes: u64,
     skips: bool,
     is_over: bool,
-    /// What was skipped.
+    /// What was skipped: the first [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
+    pub problem_count: u64,
 }
 
 impl<'a> Chunks<'a> {
@@ -51,6 +57,7 @@ impl<'a> Chunks<'a> {
             skips,
             is_over: false,
             problems: Vec::new(),
+            problem_count: 0,
         })
     }
 
@@ -66,7 +73,10 @@ impl<'a> Chunks<'a> {
     /// Notes a problem, or ends with it.
     fn meet(&mut self, problem: Problem) -> Result<()> {
         if self.skips {
-            self.problems.push(problem);
+            self.problem_count += 1;
+            if self.problems.len() < PROBLEMS_MAX {
+                self.problems.push(problem);
+            }
             return Ok(());
         }
         Err(Failure::Snapshot { path: self.path.display().to_string(), problem })
@@ -87,7 +97,9 @@ impl<'a> Chunks<'a> {
             let mut rest = head.payload_bytes;
             while rest > 0 {
                 let start = payload.len();
-                payload.resize(start + rest.min(1 << 20) as usize, 0);
+                let more = rest.min(1 << 20) as usize;
+                payload.try_reserve(more).map_err(|_| unreadable(self.path, &io::ErrorKind::OutOfMemory.into()))?;
+                payload.resize(start + more, 0);
                 let length = self.fill(&mut payload[start..])?;
                 payload.truncate(start + length);
                 if length == 0 {
@@ -113,13 +125,24 @@ impl<'a> Chunks<'a> {
                 Content::End => {
                     self.is_over = true;
                     let is_all = end_totals(payload) == Some((self.items, self.value_bytes));
-                    if !is_all && self.problems.is_empty() {
+                    if !is_all && self.problem_count == 0 {
                         self.meet(Problem::Damaged { offset, what: "the end does not agree with what came before" })?;
+                    }
+                    let offset = self.offset;
+                    if self.fill(&mut [0])? > 0 {
+                        self.meet(Problem::Damaged { offset, what: "something follows the end" })?;
                     }
                 }
             }
         }
         Ok(None)
+    }
+
+    /// The head of a chunk that a writer makes, if these bytes are one.
+    fn head(&self, bytes: &[u8; HEAD_BYTES]) -> Option<Head> {
+        // A chunk is closed by the record that makes it too long, and no record is larger than its region.
+        let payload_bytes_max = CHUNK_BYTES as u64 + self.header.region_bytes.min(RECORD_BYTES_MAX);
+        Head::from_bytes(bytes, self.header.id).filter(|head| head.payload_bytes <= payload_bytes_max)
     }
 
     /// The next head and where it is; `None` where the snapshot is cut off.
@@ -128,7 +151,7 @@ impl<'a> Chunks<'a> {
         let offset = self.offset;
         let length = self.fill(&mut window)?;
         if length == HEAD_BYTES
-            && let Some(head) = Head::from_bytes(&window, self.header.id)
+            && let Some(head) = self.head(&window)
         {
             return Ok(Some((offset, head)));
         }
@@ -155,7 +178,7 @@ impl<'a> Chunks<'a> {
             for at in 0..(seen.len() + 1).saturating_sub(HEAD_BYTES) {
                 if seen[at..at + 8] == id
                     && let Some(bytes) = seen[at..].first_chunk()
-                    && let Some(head) = Head::from_bytes(bytes, self.header.id)
+                    && let Some(head) = self.head(bytes)
                 {
                     // What follows the head is read again.
                     self.again.splice(..0, seen[at + HEAD_BYTES..].iter().copied());

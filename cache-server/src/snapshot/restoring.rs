@@ -10,8 +10,8 @@ use cache_shm::{Cache, Error, NEVER, WriteOptions};
 use super::format::Record;
 use super::reading::{Chunks, check, open, records};
 use super::writing::unix_ms;
-use super::{Header, Problem, Progress};
-use crate::failure::Result;
+use super::{Problem, Progress};
+use crate::failure::{Failure, Result};
 
 /// How a snapshot is restored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +39,11 @@ pub struct Restored {
     pub tagged: u64,
     /// Not stored: larger than this region takes.
     pub too_large: u64,
-    /// What is damaged.
+    /// Not stored: this region has no room for their namespace.
+    pub without_namespace: u64,
+    /// Damaged places.
+    pub damaged: u64,
+    /// What is damaged there, of the first hundred.
     pub problems: Vec<Problem>,
 }
 
@@ -50,7 +54,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// Of the file: unreadable, no snapshot, damaged, cut off; then nothing was stored. Of the region:
-/// `Full` and `NoSpace`, `NamespacesFull`, `Busy`, `ReadOnly`, `Gone`; then some was.
+/// `Full` and `NoSpace`, `Busy`, `ReadOnly`, `Gone`. If some was stored by then it is
+/// [`Failure::Stopped`], which says how much.
 pub fn restore(cache: &Cache, path: &Path, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Restored> {
     if !options.skip_damaged && path.is_file() {
         check(path)?;
@@ -71,28 +76,68 @@ pub fn restore_from(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Restored> {
     let mut chunks = Chunks::new(stream, path, options.skip_damaged)?;
-    let header: Header = chunks.header;
-    let mut restored = Restored { created_unix_ms: header.created_unix_ms, ..Restored::default() };
-    let mut spaces: HashMap<Vec<u8>, Cache> = HashMap::new();
+    let mut restored = Restored { created_unix_ms: chunks.header.created_unix_ms, ..Restored::default() };
+    match restore_chunks(cache, &mut chunks, options, &mut restored, progress) {
+        Ok(()) => {
+            restored.damaged = chunks.problem_count;
+            restored.problems = chunks.problems;
+            Ok(restored)
+        }
+        Err(failure) if restored.stored > 0 => {
+            Err(Failure::Stopped { cause: Box::new(failure), stored: restored.stored, items: chunks.header.items })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn restore_chunks(
+    cache: &Cache,
+    chunks: &mut Chunks<'_>,
+    options: &Options,
+    restored: &mut Restored,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let mut spaces = Spaces { cache, made: HashMap::new() };
     let (mut payload, mut items) = (Vec::new(), 0);
     while chunks.next(&mut payload)?.is_some() {
         for record in records(&payload) {
             items += 1;
-            if !record.namespace.is_empty() && !spaces.contains_key(record.namespace) {
-                spaces.insert(record.namespace.to_vec(), cache.namespace(record.namespace)?);
-            }
-            *match store(spaces.get(record.namespace).unwrap_or(cache), &record, options)? {
+            *match store(&mut spaces, &record, options)? {
                 Outcome::Stored => &mut restored.stored,
                 Outcome::Kept => &mut restored.kept,
                 Outcome::Expired => &mut restored.expired,
                 Outcome::Tagged => &mut restored.tagged,
                 Outcome::TooLarge => &mut restored.too_large,
+                Outcome::WithoutNamespace => &mut restored.without_namespace,
             } += 1;
         }
-        progress(Progress { items, items_expected: header.items.max(items), bytes: chunks.offset });
+        progress(Progress { items, items_expected: chunks.header.items.max(items), bytes: chunks.offset });
     }
-    restored.problems = chunks.problems;
-    Ok(restored)
+    Ok(())
+}
+
+/// The namespaces that values were stored in; `None` is one that the region has no room for.
+struct Spaces<'a> {
+    cache: &'a Cache,
+    made: HashMap<Vec<u8>, Option<Cache>>,
+}
+
+impl Spaces<'_> {
+    /// The handle of a namespace, which is made if it is not there.
+    fn of(&mut self, name: &[u8]) -> Result<Option<&Cache>> {
+        if name.is_empty() {
+            return Ok(Some(self.cache));
+        }
+        if !self.made.contains_key(name) {
+            let made = match self.cache.namespace(name) {
+                Ok(made) => Some(made),
+                Err(Error::NamespacesFull { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            self.made.insert(name.to_vec(), made);
+        }
+        Ok(self.made[name].as_ref())
+    }
 }
 
 enum Outcome {
@@ -101,9 +146,11 @@ enum Outcome {
     Expired,
     Tagged,
     TooLarge,
+    WithoutNamespace,
 }
 
-fn store(cache: &Cache, record: &Record<'_>, options: &Options) -> Result<Outcome> {
+/// Stores a record, if it is one to be stored; else not even its namespace is made.
+fn store(spaces: &mut Spaces<'_>, record: &Record<'_>, options: &Options) -> Result<Outcome> {
     if record.tag_count > 0 && !options.with_tagged {
         return Ok(Outcome::Tagged);
     }
@@ -111,9 +158,13 @@ fn store(cache: &Cache, record: &Record<'_>, options: &Options) -> Result<Outcom
         None => NEVER,
         Some(expires) => match expires.checked_sub(unix_ms()) {
             None | Some(0) => return Ok(Outcome::Expired),
-            Some(left_ms) => cache.expiry(Duration::from_millis(left_ms))?,
+            Some(left_ms) => spaces.cache.expiry(Duration::from_millis(left_ms))?,
         },
     };
+    if record.value.len() as u64 > spaces.cache.geometry()?.item_bytes_max() {
+        return Ok(Outcome::TooLarge);
+    }
+    let Some(cache) = spaces.of(record.namespace)? else { return Ok(Outcome::WithoutNamespace) };
     let write = WriteOptions {
         kind: record.kind,
         key_form: record.key_form,

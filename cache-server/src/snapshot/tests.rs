@@ -118,7 +118,7 @@ proptest! {
             match done {
                 Ok(restored) if bytes == whole => prop_assert_eq!(restored.stored, items.len() as u64),
                 Ok(restored) => prop_assert!(skip_damaged && !restored.problems.is_empty()),
-                Err(Failure::Snapshot { .. }) => prop_assert!(bytes != whole),
+                Err(Failure::Snapshot { .. } | Failure::Stopped { .. }) => prop_assert!(bytes != whole),
                 Err(other) => prop_assert!(false, "{}", other),
             }
         }
@@ -152,9 +152,9 @@ fn one_damaged_chunk_is_named_with_its_place_and_costs_no_other() {
         let mut bytes = whole.clone();
         bytes[damaged] ^= 0x40;
         let strict = put_back(&region(16 << 20), &bytes, &Options::default());
-        let Err(failure @ Failure::Snapshot { problem: Problem::Damaged { offset, .. }, .. }) = strict else {
-            panic!("{strict:?}");
-        };
+        let Err(Failure::Stopped { cause: failure, stored, .. }) = strict else { panic!("{strict:?}") };
+        assert!(stored > 0);
+        let Problem::Damaged { offset, .. } = strict_problem(&failure) else { panic!("{failure}") };
         assert_eq!(offset, starts[2] as u64);
         assert!(failure.to_string().contains(&format!("dump is damaged at byte {offset}")), "{failure}");
         let second = region(16 << 20);
@@ -333,6 +333,102 @@ fn what_is_too_large_for_a_region_is_counted_and_the_rest_stored() {
     first.set(b"small", b"1").unwrap();
     let restored = put_back(&region(2 << 20), &taken(&first), &Options::default()).unwrap();
     assert_eq!((restored.stored, restored.too_large), (1, 1));
+}
+
+#[test]
+fn what_is_not_stored_makes_no_namespace_and_one_too_many_costs_its_own_values_only() {
+    let first = region(16 << 20);
+    for number in 0..3u64 {
+        let at = first.namespace(format!("tagged {number}").as_bytes()).unwrap();
+        at.set_with(b"k", b"v", &WriteOptions { tags: &[b"t"], ..at.options() }).unwrap();
+    }
+    let mut spaces = 0;
+    while let Ok(at) = first.namespace(format!("space {spaces}").as_bytes()) {
+        at.set(b"k", b"v").unwrap();
+        spaces += 1;
+    }
+    first.set(b"plain", b"v").unwrap();
+    let bytes = taken(&first);
+    let second = region(16 << 20);
+    let restored = put_back(&second, &bytes, &Options::default()).unwrap();
+    assert_eq!((restored.stored, restored.tagged, restored.without_namespace), (spaces + 1, 3, 0));
+    let names: Vec<Vec<u8>> = second.namespaces().unwrap().into_iter().map(|info| info.name).collect();
+    assert!(names.iter().all(|name| !name.starts_with(b"tagged")), "{names:?}");
+    let third = region(16 << 20);
+    for number in 0..10u64 {
+        third.namespace(format!("own {number}").as_bytes()).unwrap();
+    }
+    let restored = put_back(&third, &bytes, &Options::default()).unwrap();
+    assert_eq!((restored.stored, restored.without_namespace), (spaces - 6, 7));
+    assert!(third.contains(b"plain").unwrap());
+}
+
+/// As `bytes`, but the head of the first chunk says this length, and has a true checksum.
+fn with_payload_bytes(mut bytes: Vec<u8>, payload_bytes: u64) -> Vec<u8> {
+    bytes[64 + 16..64 + 24].copy_from_slice(&payload_bytes.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[64..64 + 36]);
+    bytes[64 + 36..64 + 40].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// A stream that never ends, as a sparse file of any length almost does not.
+struct Endless<'a>(&'a [u8], u64);
+
+impl std::io::Read for Endless<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.1 += bytes.len() as u64;
+        assert!(self.1 < 64 << 20, "it reads on and on");
+        let known = self.0.len().min(bytes.len());
+        bytes[..known].copy_from_slice(&self.0[..known]);
+        bytes[known..].fill(0);
+        self.0 = &self.0[known..];
+        Ok(bytes.len())
+    }
+}
+
+#[test]
+fn a_length_that_no_chunk_has_takes_no_memory() {
+    let first = region(4 << 20);
+    first.set(b"k", b"v").unwrap();
+    for payload_bytes in [u64::MAX, 1 << 40, 5 << 20] {
+        let bytes = with_payload_bytes(taken(&first), payload_bytes);
+        let mut endless = Endless(&bytes, 0);
+        let second = region(4 << 20);
+        let failure = restore_from(&second, &mut endless, "d".as_ref(), &Options::default(), &mut |_| {}).unwrap_err();
+        assert!(matches!(strict_problem(&failure), Problem::Damaged { offset: 64, .. }), "{failure}");
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_damage() {
+    let first = region(4 << 20);
+    first.set(b"k", b"v").unwrap();
+    let mut bytes = taken(&first);
+    let length = bytes.len() as u64;
+    bytes.push(0);
+    let failure = put_back(&region(4 << 20), &bytes, &Options::default()).unwrap_err();
+    let Failure::Stopped { cause, stored: 1, items: 1 } = failure else { panic!("{failure}") };
+    let Problem::Damaged { offset, what } = strict_problem(&cause) else { panic!("{cause}") };
+    assert_eq!((offset, what), (length, "something follows the end"));
+    let restored = put_back(&region(4 << 20), &bytes, &Options { skip_damaged: true, ..Options::default() }).unwrap();
+    assert_eq!((restored.stored, restored.damaged), (1, 1));
+}
+
+#[test]
+fn many_damaged_places_are_counted_and_a_hundred_named() {
+    let first = region(64 << 20);
+    for number in 0..300u64 {
+        first.set(&number.to_le_bytes(), &vec![7; 300_000]).unwrap();
+    }
+    let mut bytes = taken(&first);
+    let starts = chunk_starts(&bytes);
+    assert!(starts.len() > 110, "{}", starts.len());
+    for start in &starts[..starts.len() - 1] {
+        bytes[start + 1000] ^= 1;
+    }
+    let restored = put_back(&region(4 << 20), &bytes, &Options { skip_damaged: true, ..Options::default() }).unwrap();
+    assert_eq!((restored.stored, restored.damaged), (0, starts.len() as u64 - 1));
+    assert_eq!(restored.problems.len(), 100);
 }
 
 #[test]

@@ -61,6 +61,9 @@ fn a_snapshot_goes_through_pipes() {
     assert_eq!(run["stored"], 501, "a pipe with a name is read once");
     let message = place.run_with(&["restore", "t", "-", "--create", "--json"], &dumped).failed("invalid_argument");
     assert!(message.contains("--size"), "{message}");
+    let longer = [&dumped[..], b"x"].concat();
+    let message = place.run_with(&["restore", "s", "-", "--replace", "--json"], &longer).failed("corrupt");
+    assert!(message.contains("follows the end; 501 of about 501 values were stored"), "{message}");
 }
 
 #[test]
@@ -105,9 +108,14 @@ fn a_damaged_file_restores_nothing_unless_the_rest_is_asked_for() {
     assert!(message.contains("damaged at byte 64"), "{message}");
     assert_eq!(place.run(&["keys", "s"]).code, 1);
     let run = place.run(&["restore", "s", damaged, "--skip-damaged"]);
-    assert!(run.code == 0 && run.err.contains("damaged at byte 64"), "{run:?}");
+    assert!(run.code == 1 && run.err.contains("damaged at byte 64"), "{run:?}");
     let other = place.file("other", b"no snapshot");
     place.run(&["restore", "s", other.to_str().unwrap(), "--json"]).failed("invalid_argument");
+    for refused in [cut, other] {
+        let file = refused.to_str().unwrap();
+        assert_eq!(place.run(&["restore", "new", file, "--create", "--size", "2MiB", "--json"]).code, 2);
+        place.run(&["info", "new", "--json"]).failed("missing");
+    }
 }
 
 #[test]
