@@ -6,8 +6,8 @@ use cache_shm::{Cache, Error};
 use serde_json::json;
 
 use super::{Place, ask};
-use crate::cli::{Clear, Destroy, EvictTag, Within};
-use crate::failure::{Failure, Result};
+use crate::cli::{Clear, Destroy, EvictTag};
+use crate::failure::Result;
 use crate::output::Output;
 
 pub(super) fn clear(place: Place, arguments: &Clear, output: &mut Output) -> Result<bool> {
@@ -21,7 +21,7 @@ pub(super) fn clear(place: Place, arguments: &Clear, output: &mut Output) -> Res
     if arguments.all {
         cache.clear_all()?;
     } else {
-        let Some(cache) = known(cache, &arguments.within)? else { return Ok(false) };
+        let Some(cache) = arguments.within.known(cache)? else { return Ok(false) };
         cache.clear()?;
     }
     if output.is_json() {
@@ -30,17 +30,8 @@ pub(super) fn clear(place: Place, arguments: &Clear, output: &mut Output) -> Res
     Ok(true)
 }
 
-/// The handle of a namespace that was made before: a misspelt name makes none.
-fn known(cache: Cache, within: &Within) -> Result<Option<Cache>> {
-    let is_known = match &within.namespace {
-        Some(name) => cache.namespaces()?.iter().any(|info| info.name == name.as_bytes()),
-        None => true,
-    };
-    is_known.then(|| within.of(cache)).transpose()
-}
-
 pub(super) fn evict_tag(place: Place, arguments: &EvictTag, output: &mut Output) -> Result<bool> {
-    let Some(cache) = known(place.change(&arguments.name, None)?, &arguments.within)? else { return Ok(false) };
+    let Some(cache) = arguments.within.known(place.change(&arguments.name, None)?)? else { return Ok(false) };
     cache.evict_tag(arguments.tag.as_bytes())?;
     if output.is_json() {
         output.json(&json!({"name": arguments.name, "evicted": true}))?;
@@ -49,11 +40,8 @@ pub(super) fn evict_tag(place: Place, arguments: &EvictTag, output: &mut Output)
 }
 
 pub(super) fn destroy(place: Place, arguments: &Destroy, output: &mut Output) -> Result<bool> {
-    let asked = ask::may(place, &arguments.name, arguments.yes, "they lose every key, and the region");
-    // What cannot be attached can still be destroyed, and says itself if it is not there.
-    if let Err(failure @ Failure::Usage(_)) = asked {
-        return Err(failure);
-    }
+    // What cannot be attached can still be destroyed, and what is not there is told below.
+    ask::may_unseen(place, &arguments.name, arguments.yes, "they lose every key, and the region")?;
     let destroyed = match Cache::destroy_name(&arguments.name, place.dir) {
         Ok(()) => true,
         Err(Error::Missing { .. }) if arguments.missing_ok => false,

@@ -100,6 +100,15 @@ impl Within {
             None => Ok(cache),
         }
     }
+
+    /// As [`Within::of`], if the namespace was made before: a misspelt name makes none.
+    fn known(&self, cache: Cache) -> Result<Option<Cache>> {
+        let is_known = match &self.namespace {
+            Some(name) => cache.namespaces()?.iter().any(|info| info.name == name.as_bytes()),
+            None => true,
+        };
+        is_known.then(|| self.of(cache)).transpose()
+    }
 }
 
 fn create(place: Place, arguments: &Create, output: &mut Output) -> Result<bool> {

@@ -83,10 +83,11 @@ pub(super) fn set(place: Place, arguments: &Set, output: &mut Output) -> Result<
 
 pub(super) fn delete(place: Place, arguments: &Delete, output: &mut Output) -> Result<bool> {
     let keys: Vec<Vec<u8>> = arguments.keys.iter().map(|key| key_bytes(key, arguments.hex)).collect::<Result<_>>()?;
-    let cache = arguments.within.of(place.change(&arguments.name, arguments.timeout)?)?;
     let mut deleted = 0;
-    for key in &keys {
-        deleted += usize::from(cache.delete(key)?);
+    if let Some(cache) = arguments.within.known(place.change(&arguments.name, arguments.timeout)?)? {
+        for key in &keys {
+            deleted += usize::from(cache.delete(key)?);
+        }
     }
     if output.is_json() {
         output.json(&json!({"deleted": deleted, "missing": keys.len() - deleted}))?;
