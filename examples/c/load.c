@@ -81,6 +81,10 @@ int main(int count, char **arguments) {
         lines++;
         if (++batch.count == BATCH) there += flush(cache, &batch);
     }
+    if (ferror(stdin)) {
+        perror("the lines");
+        return EXIT_FAILURE;
+    }
     there += flush(cache, &batch);
     free(line);
     printf("%zu lines, %zu there\n", lines, there);

@@ -35,10 +35,10 @@ static int login(const cshm_cache *sessions, const char *token, const char *user
     return 1;
 }
 
-/* Who `token` is, and another hour for them; NULL if nobody. */
+/* Who `token` is, and another hour for them; "nobody" if it is of no session. */
 static const char *user_of(const cshm_cache *sessions, const char *token, char *user, size_t room) {
     size_t bytes = 0;
-    if (check(cshm_get(sessions, token, strlen(token), user, room - 1, &bytes)) == CSHM_NOT_FOUND) return NULL;
+    if (check(cshm_get(sessions, token, strlen(token), user, room - 1, &bytes)) == CSHM_NOT_FOUND) return "nobody";
     user[bytes] = '\0';
     check(cshm_touch(sessions, token, strlen(token), SESSION_MS));
     return user;
@@ -54,14 +54,15 @@ int main(void) {
     check(cshm_open("example-sessions", 16 << 20, CSHM_OPEN_EPHEMERAL, &region));
     check(cshm_namespace(region, "sessions", 8, &sessions));
 
-    login(sessions, "token-of-a-phone", "ada");
-    login(sessions, "token-of-a-laptop", "ada");
-    login(sessions, "token-of-bob", "bob");
+    if (!login(sessions, "token-of-a-phone", "ada") || !login(sessions, "token-of-a-laptop", "ada") ||
+        !login(sessions, "token-of-bob", "bob")) {
+        return EXIT_FAILURE;
+    }
     printf("phone is %s\n", user_of(sessions, "token-of-a-phone", user, sizeof user));
     logout_everywhere(sessions, "ada");
-    printf("laptop is %s\n", user_of(sessions, "token-of-a-laptop", user, sizeof user) ? user : "nobody");
+    printf("laptop is %s\n", user_of(sessions, "token-of-a-laptop", user, sizeof user));
     printf("bob is still %s\n", user_of(sessions, "token-of-bob", user, sizeof user));
-    login(sessions, "third", "ada");
+    printf("a third login is %s\n", login(sessions, "third", "ada") ? "let in" : "refused");
     printf("a fourth login is %s\n", login(sessions, "fourth", "ada") ? "let in" : "refused");
 
     cshm_close(sessions);
