@@ -96,6 +96,14 @@ class Terminal:
         self.read()
         return code
 
+    def until_stopped(self) -> None:
+        """Waits until a signal has stopped the command, and takes in what it wrote before."""
+        deadline = time.monotonic() + PATIENCE_S
+        while os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is None:
+            assert time.monotonic() < deadline, f"still running; the screen is:\n{self.text}"
+            self.read()
+        self.read()
+
     def is_restored(self) -> bool:
         """The terminal's modes are what they were, the cursor is shown, the other screen is left."""
         # Mode 1049 is the alternate screen; pyte does not know it.

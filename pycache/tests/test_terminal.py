@@ -58,7 +58,7 @@ def test_keys_choose_the_pane_and_the_order(directory: str, cache: Cache) -> Non
         terminal.until(lambda text: "segments" in text and "[processes]" in text)
 
 
-@pytest.mark.parametrize("way", ["\x03", signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("way", ["\x03", signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_the_terminal_is_given_back(directory: str, cache: Cache, way: str | signal.Signals) -> None:
     with top(directory) as terminal:
         terminal.until(lambda text: "reads/s" in text)
@@ -67,6 +67,25 @@ def test_the_terminal_is_given_back(directory: str, cache: Cache, way: str | sig
             terminal.press(way)
         else:
             terminal.process.send_signal(way)
+        assert terminal.end() == 0
+        assert terminal.is_restored()
+
+
+@pytest.mark.parametrize("way", [signal.SIGTSTP, signal.SIGSTOP])
+def test_the_terminal_is_given_back_while_it_is_suspended(
+    directory: str, cache: Cache, way: signal.Signals
+) -> None:
+    with top(directory) as terminal:
+        terminal.until(lambda text: "reads/s" in text)
+        terminal.process.send_signal(way)
+        terminal.until_stopped()
+        assert terminal.is_restored() == (way == signal.SIGTSTP)
+        terminal.screen.reset()
+        cache["while it was suspended"] = 1
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.until(lambda text: "reads/s" in text and "1 items" in text)
+        assert not terminal.is_restored()
+        terminal.press("q")
         assert terminal.end() == 0
         assert terminal.is_restored()
 

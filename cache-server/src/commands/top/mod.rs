@@ -3,7 +3,7 @@
 //! Each interval the region is opened anew under its name, read-only, which finds the same
 //! mapping as long as it is the same region: so one that is destroyed and made again is shown as
 //! soon as it is there. The terminal is given back as it was on every way out: keys, signals,
-//! errors and panics.
+//! errors and panics; also while the process is suspended, after which it is taken again.
 
 mod view;
 
@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ratatui::Terminal;
-use ratatui::backend::TestBackend;
+use ratatui::backend::{CrosstermBackend, TestBackend};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 
 use super::Place;
 use crate::cli::Top;
@@ -115,20 +117,53 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Whether a signal asked the process to end.
+/// What signals asked of the process.
 struct Signals {
     ended: Arc<AtomicBool>,
+    suspended: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
     ids: Vec<signal_hook::SigId>,
 }
 
 impl Signals {
     fn new() -> Result<Signals> {
-        let mut signals = Signals { ended: Arc::default(), ids: Vec::new() };
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            let id = signal_hook::flag::register(signal, Arc::clone(&signals.ended));
-            signals.ids.push(id.map_err(|error| no_terminal(&error))?);
+        let [ended, suspended, continued] = std::array::from_fn(|_| Arc::<AtomicBool>::default());
+        let mut ids = Vec::new();
+        for (signal, flag) in [
+            (SIGINT, &ended),
+            (SIGTERM, &ended),
+            (SIGHUP, &ended),
+            (SIGQUIT, &ended),
+            (SIGTSTP, &suspended),
+            (SIGCONT, &continued),
+        ] {
+            let id = signal_hook::flag::register(signal, Arc::clone(flag));
+            ids.push(id.map_err(|error| no_terminal(&error))?);
         }
-        Ok(signals)
+        Ok(Signals { ended, suspended, continued, ids })
+    }
+
+    /// Gives the terminal back while the process is suspended, and takes it again afterwards, also
+    /// if it was stopped by a signal that nobody can catch. True if it is to be drawn anew.
+    fn obey(&self, terminal: &mut ratatui::DefaultTerminal) -> std::io::Result<bool> {
+        // Relaxed, here and below: flags that publish nothing.
+        if self.suspended.swap(false, Ordering::Relaxed) {
+            terminal.show_cursor()?;
+            ratatui::restore();
+            // Returns when the process goes on.
+            signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+            self.continued.store(true, Ordering::Relaxed);
+        }
+        let is_back = self.continued.swap(false, Ordering::Relaxed);
+        if is_back {
+            // Whoever had the terminal meanwhile may have changed its modes, so they are set from the start.
+            ratatui::restore();
+            enable_raw_mode()?;
+            execute!(std::io::stdout(), EnterAlternateScreen)?;
+            // One that knows of nothing on the screen; to clear it by itself it would ask where the cursor is.
+            *terminal = Terminal::new(CrosstermBackend::new(std::io::stdout()))?;
+        }
+        Ok(is_back)
     }
 }
 
@@ -151,7 +186,7 @@ fn live(
     let mut is_changed = true;
     // Relaxed: a flag that publishes nothing.
     while !signals.ended.load(Ordering::Relaxed) {
-        if is_changed {
+        if signals.obey(terminal).map_err(|error| no_terminal(&error))? || is_changed {
             terminal.draw(|frame| view.draw(frame)).map_err(|error| no_terminal(&error))?;
         }
         let wait = due.saturating_duration_since(Instant::now()).min(SLICE);

@@ -12,7 +12,10 @@ const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 const EXAMPLES: [(&str, &str); 4] = [
-    ("examples/c/sessions.c", "phone is ada\nlaptop is nobody\nbob is still bob\na third login is let in\na fourth login is refused\n"),
+    (
+        "examples/c/sessions.c",
+        "phone is ada\nlaptop is nobody\nbob is still bob\na third login is let in\na fourth login is refused\n",
+    ),
     ("examples/c/load.c", "2500 lines, 2499 there\n"),
     ("examples/c/view.c", "3 of 3 processes found the sum\nthe old table has 0.5, the new sum is 524288\n"),
     ("examples/cpp/reports.cc", "made 1 time, read 8 times\n"),
