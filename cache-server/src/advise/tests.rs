@@ -77,29 +77,28 @@ fn zipf(keys: usize, skew: f64, requests: usize) -> Vec<u32> {
 }
 
 #[test]
-fn twice_the_memory_does_what_was_foretold_of_zipf_streams() {
+fn twice_the_memory_does_what_was_foretold() {
     for (name, keys, skew, value_bytes) in [("Zipf 0.7", 800_000, 0.7, 1000), ("Zipf 0.9", 1_500_000, 0.9, 400)] {
         let row = compare(&zipf(keys, skew, 4_000_000), value_bytes, 128 << 20, &[1, 3]);
         row.show(name);
         row.assert_twice_is_close(name);
         assert!(row.advice.points.windows(2).all(|pair| pair[0].gain_points <= pair[1].gain_points + 0.5), "{name}");
     }
+    if let Some(directory) = std::env::var_os("CACHE_SHM_TRACES") {
+        compare_real_streams(Path::new(&directory));
+    }
 }
 
-/// The streams of `CACHE_SHM_TRACES`, at a size that holds about a tenth of their keys.
-#[test]
-fn twice_the_memory_does_what_was_foretold_of_real_streams() {
-    let Some(directory) = std::env::var_os("CACHE_SHM_TRACES") else {
-        println!("SKIP: CACHE_SHM_TRACES does not name a directory of request streams");
-        return;
-    };
+/// The same of the streams in `CACHE_SHM_TRACES`, where it names a directory, at a size that holds
+/// about a tenth of their keys.
+fn compare_real_streams(directory: &Path) {
     for (name, value_bytes, region_bytes) in [
         ("OLTP", 2000, 48u64 << 20),
         ("P3", 1500, 128 << 20),
         ("w106", 2000, 64 << 20),
         ("scarab-recs", 2000, 64 << 20),
     ] {
-        let path = Path::new(&directory).join(format!("{name}.txt.zst"));
+        let path = directory.join(format!("{name}.txt.zst"));
         let mut trace = Trace::open(&path).unwrap();
         let mut keys = Vec::new();
         while let Some(request) = trace.next_request().unwrap() {
