@@ -21,6 +21,8 @@ const CENSUS_NS_MAX: u64 = 10_000_000;
 const ALL_DEAD: u64 = 0;
 /// Class of the victims that somebody has begun to walk.
 const HALF_WALKED: u64 = 1;
+/// Class of the value that came last: only where there is nothing else.
+const NEWEST: u64 = 6;
 
 /// What the hints of a segment are held against, to say that all in it is dead.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,8 @@ pub(crate) struct Census {
     pub in_progress: u64,
     /// Bytes in them that may still be copied on.
     pub promised_bytes: u64,
+    /// Ticket of the segment or run that came to the small queue last.
+    newest_small: u64,
     pub choice: Option<(u64, u64, u32, Walk)>,
 }
 
@@ -133,7 +137,10 @@ impl<H: Host> Map<H> {
                         census.tail_bytes += segment_bytes - written;
                     }
                     match state.queue {
-                        Queue::Small => census.small += length,
+                        Queue::Small => {
+                            census.small += length;
+                            census.newest_small = census.newest_small.max(row.ticket());
+                        }
                         Queue::Main => census.main += length,
                     }
                 }
@@ -201,7 +208,14 @@ impl<H: Host> Map<H> {
                         census.offer(3, row.ticket(), index, Walk::Sweep);
                     } else {
                         let preferred = (state.queue == Queue::Small) == small_first;
-                        census.offer(if preferred { 4 } else { 5 }, row.ticket(), index, Walk::Evict);
+                        let class = match state.queue {
+                            // What was stored last stays until something else is. Small items have
+                            // that from the open segment that they are in.
+                            Queue::Small if state.is_run && row.ticket() == census.newest_small => NEWEST,
+                            _ if preferred => 4,
+                            _ => 5,
+                        };
+                        census.offer(class, row.ticket(), index, Walk::Evict);
                     }
                 }
                 _ => {}

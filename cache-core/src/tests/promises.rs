@@ -228,7 +228,9 @@ fn a_clear_empties_the_region_at_once_and_its_space_comes_back() {
 }
 
 #[test]
-fn values_larger_than_a_segment_live_in_runs() {
+fn values_larger_than_a_segment_live_in_runs_and_are_there_right_after_they_were_set() {
+    // Where the small queue's share was smaller than a value, and the value all that was in that
+    // queue, the work that its own set did for later ones could drop it at once.
     let host = TestHost::default();
     let bench = Bench::new(16 << 20, Mode::Evict);
     let map = bench.attach(&host, 0);
