@@ -13,21 +13,43 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import redis
 
 SECONDS = 20.0
 """More than a server ever needs to begin, to end or to answer."""
 
 
+def leave_out(reason: str) -> NoReturn:
+    """Leaves a test out that this machine cannot run; where all is required, it has failed."""
+    if os.environ.get("REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def need(program: str) -> str:
-    """The path of a program; where it is missing the test is skipped, or fails if all is required."""
+    """The path of a program of another project, with which the server is tested where it is installed."""
     found = shutil.which(program)
     if found is None:
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(f"{program} is missing")
-        pytest.skip(f"no {program}")
+        leave_out(f"{program} is not installed; .ci/run installs everything that the tests use")
     return found
+
+
+def command() -> str:
+    """The path of the command under test: without it nothing is tested, so it has to be there."""
+    found = shutil.which("cache-shm")
+    assert found is not None, "the command is not on the PATH; `make wheel` builds and installs it"
+    return found
+
+
+def ended(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What the command under test said, with these arguments, until it ended by itself."""
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        [command(), *words], capture_output=True, text=True, timeout=SECONDS, env=environment, check=False
+    )
 
 
 @dataclass
@@ -87,9 +109,9 @@ def serve(directory: Path) -> Iterator[Callable[..., Served]]:
             "CACHE_SHM_CONFIG": "",
             **variables,
         }
-        command = [need("cache-shm"), "--dir", str(directory), "--json", "serve", region, "--size", size, *flags]
+        words = [command(), "--dir", str(directory), "--json", "serve", region, "--size", size, *flags]
         with (directory / "log").open("a") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the server did not start: {(directory / 'log').read_text()}"
@@ -122,6 +144,11 @@ def redis_path() -> Iterator[str]:
     process.kill()
     process.wait(SECONDS)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def client(served: Served, **options: object) -> redis.Redis:
+    """A client of the makers of Redis."""
+    return redis.Redis(unix_socket_path=served.path, socket_timeout=SECONDS, **options)
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -6,7 +6,6 @@ import random
 import re
 import socket
 import string
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from pymemcache.exceptions import MemcacheClientError, MemcacheServerError, Memc
 
 from pycache import Cache
 
-from .conftest import SECONDS, Served, need, wait_for
+from .conftest import SECONDS, Served, ended, wait_for
 
 
 class Place:
@@ -308,8 +307,7 @@ def test_a_password_is_asked_for_before_anything_else(place_with: Callable[..., 
 
 def test_an_address_of_the_network_needs_a_password_or_the_word_of_its_owner(place_with: Callable[..., Place]) -> None:
     """Any user of the host reaches the loopback."""
-    command = [need("cache-shm"), "serve", "never", "--memcached-bind", "127.0.0.1:0"]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    refused = ended("serve", "never", "--memcached-bind", "127.0.0.1:0")
     assert refused.returncode != 0 and "--memcached-bind" in refused.stderr and "password_file" in refused.stderr
     place = place_with("--memcached-bind", "127.0.0.1:0", "--no-auth")
     address = next(where for where in place.served.places if where.startswith("127.0.0.1:"))
