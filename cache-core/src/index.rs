@@ -13,18 +13,17 @@
 //!   split and serves another prefix may hold copies that nobody keeps up to date.
 //! - *miss*: both buckets unchanged since they were read, and the directory as well.
 
+use crate::candidate::Candidate;
 use crate::error::{Error, Result};
 use crate::hash::{Hash, prefix, split_bit};
 use crate::host::Host;
 use crate::item::{HEAD_BYTES, Head, NAMESPACE, Shape, TAGS};
 use crate::layout::{COPY_BYTES_MAX, DEPTH_MAX, block, control, stripe};
 use crate::map::Map;
-use crate::region;
 use crate::slot::{Bucket, Link, Slot, USE_MAX, matches_of_pair, moved};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::types::{Key, Meta, NEVER, Namespace};
-use std::mem::MaybeUninit;
 
 /// Reads begin again only when a writer finished in between; a reader that is overtaken
 /// this often is told Busy rather than kept.
@@ -110,48 +109,6 @@ pub(crate) struct Met<'a> {
     pub counter: u64,
     /// Depth of the block that the bucket is in.
     pub depth: u32,
-}
-
-/// Bytes that a slot names and that look like an item. Nothing in it is believed
-/// before it is validated.
-pub(crate) struct Candidate<'a> {
-    pub words: &'a [AtomicU64],
-    pub offset: u64,
-    pub segment: u32,
-    pub head: Head,
-    pub shape: Shape,
-    pub meta: Meta,
-}
-
-impl Candidate<'_> {
-    /// Copies the value.
-    #[inline(always)]
-    pub fn copy_value(&self, out: &mut [MaybeUninit<u8>]) {
-        let at = self.shape.value_at as usize;
-        region::copy_out(&self.words[at / 8..], at % 8, &mut out[..self.meta.value_bytes]);
-    }
-
-    fn copy_key(&self, out: &mut Vec<u8>) {
-        let (bytes, at) = (usize::from(self.head.key_bytes), self.shape.key_at as usize);
-        out.clear();
-        out.reserve(bytes);
-        region::copy_out(&self.words[at / 8..], at % 8, &mut out.spare_capacity_mut()[..bytes]);
-        // SAFETY: R7. `copy_out` initialized the first `bytes` bytes just reserved.
-        unsafe { out.set_len(bytes) };
-    }
-
-    /// Its key, copied into `bytes`.
-    pub fn key<'k>(&self, bytes: &'k mut Vec<u8>) -> Key<'k> {
-        self.copy_key(bytes);
-        Key::new(self.meta.namespace, bytes)
-    }
-
-    #[inline(always)]
-    fn has_key(&self, key: Key<'_>) -> bool {
-        usize::from(self.head.key_bytes) == key.bytes.len()
-            && self.meta.namespace == key.namespace
-            && region::equals(&self.words[self.shape.key_at as usize / 8..], key.bytes)
-    }
 }
 
 /// A slot that held the key when it was looked at.

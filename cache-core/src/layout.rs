@@ -19,6 +19,8 @@
 
 use crate::error::{Error, Result};
 
+pub mod control;
+pub mod header;
 pub mod lease;
 pub mod sample;
 
@@ -49,103 +51,6 @@ pub const CHUNK_BYTES_MAX: u64 = 64 * 1024;
 pub const HEADER_BYTES: u64 = 4096;
 /// Bytes of a cache line, the unit in which words are kept apart.
 pub const LINE_BYTES: u64 = 64;
-
-/// Words of the header, as offsets from the region's start.
-pub mod header {
-    /// [`super::MAGIC`], written last.
-    pub const MAGIC: u64 = 0;
-    /// Format version.
-    pub const VERSION: u64 = MAGIC + 8;
-    /// Features that a reader must know to open the region (none yet).
-    pub const FEATURES: u64 = VERSION + 8;
-    /// Bytes of the whole region.
-    pub const REGION_BYTES: u64 = FEATURES + 8;
-    /// log2 of the bytes of a segment.
-    pub const SEGMENT_SHIFT: u64 = REGION_BYTES + 8;
-    /// Number of segments.
-    pub const SEGMENT_COUNT: u64 = SEGMENT_SHIFT + 8;
-    /// Number of stripes, a power of two.
-    pub const STRIPE_COUNT: u64 = SEGMENT_COUNT + 8;
-    /// Number of participant slots.
-    pub const PARTICIPANT_COUNT: u64 = STRIPE_COUNT + 8;
-    /// log2 of the buckets of an index block.
-    pub const BUCKET_SHIFT: u64 = PARTICIPANT_COUNT + 8;
-    /// Number of namespace rows.
-    pub const NAMESPACE_COUNT: u64 = BUCKET_SHIFT + 8;
-    /// Number of tag words.
-    pub const TAG_COUNT: u64 = NAMESPACE_COUNT + 8;
-    /// Number of lease rows.
-    pub const LEASE_COUNT: u64 = TAG_COUNT + 8;
-    /// 0 = evict when full, 1 = no-evict.
-    pub const MODE: u64 = LEASE_COUNT + 8;
-    /// Which hash the keys use.
-    pub const HASH: u64 = MODE + 8;
-    /// Seed of the hash.
-    pub const SEED: u64 = HASH + 8;
-    /// Random identity of this region, 16 bytes.
-    pub const REGION_ID: u64 = SEED + 8;
-    /// Identity of the boot in which it was made, 16 bytes.
-    pub const BOOT_ID: u64 = REGION_ID + 16;
-    /// Creation time, milliseconds since 1970 (for people).
-    pub const CREATED_UNIX_MS: u64 = BOOT_ID + 16;
-    /// Process id of the maker (for people).
-    pub const CREATOR_PID: u64 = CREATED_UNIX_MS + 8;
-    /// 1 = the region goes with its last participant.
-    pub const EPHEMERAL: u64 = CREATOR_PID + 8;
-    /// Permission bits that the maker chose.
-    pub const FILE_MODE: u64 = EPHEMERAL + 8;
-    /// rapidhash of the words from VERSION to FILE_MODE.
-    pub const CHECKSUM: u64 = FILE_MODE + 8;
-    /// Not zero: the region was destroyed. The one header word that changes.
-    pub const DESTROYED: u64 = 2048;
-}
-
-/// Words of the control area, as offsets from its start.
-pub mod control {
-    use super::LINE_BYTES;
-    /// Generation of the region: `clear` adds 1. Read by every get.
-    pub const REGION_GENERATION: u64 = 0;
-    /// Generation of the default namespace: its `clear` adds 1.
-    pub const DEFAULT_GENERATION: u64 = REGION_GENERATION + 8;
-    /// Hand-overs of pins at fork.
-    pub const HANDOVER_COUNT: u64 = DEFAULT_GENERATION + 8;
-    /// One more than the highest participant slot ever used.
-    pub const PARTICIPANT_HIGH: u64 = HANDOVER_COUNT + 8;
-    /// Stripes that repair emptied.
-    pub const RESETS: u64 = PARTICIPANT_HIGH + 8;
-    /// Next ticket: the order in which segments were opened.
-    pub const TICKET: u64 = LINE_BYTES;
-    /// Tickets below this were opened before the last clear (hint).
-    pub const CLEARED_TICKET: u64 = TICKET + 8;
-    /// Free segments (hint).
-    pub const FREE_HINT: u64 = 2 * LINE_BYTES;
-    /// Index of a half-reclaimed segment, plus 1 (hint).
-    pub const VICTIM_HINT: u64 = FREE_HINT + 8;
-    /// Index segment that last had a free block, plus 1 (hint).
-    pub const INDEX_HINT: u64 = VICTIM_HINT + 8;
-    /// Share of the small queue, in parts of 2^32; 0 = as in a new region (hint).
-    pub const SMALL_SHARE: u64 = INDEX_HINT + 8;
-    /// Not 0: items died by their marks since the segments were last said to be due for a sweep
-    /// (hint).
-    pub const MARKS_ENDED: u64 = SMALL_SHARE + 8;
-    /// Counters of participants that are gone.
-    pub const FOLDED: u64 = 4 * LINE_BYTES;
-    /// Counters of whole-region events that no participant owns.
-    pub const EVENTS: u64 = FOLDED + 2 * LINE_BYTES;
-    /// Last token given to the holder of a lease.
-    pub const LEASE_TOKEN: u64 = EVENTS + 2 * LINE_BYTES;
-    /// 1 once a lease row had a name (hint).
-    pub const LEASES_USED: u64 = LEASE_TOKEN + 8;
-    /// Lock word (32 bits) of those who make namespaces.
-    pub const NAMESPACES_LOCK: u64 = LEASES_USED + 8;
-    /// How long the segment that an item was last evicted from had been in its queue, in
-    /// milliseconds (hint).
-    pub const EVICTED_AGE_MS: u64 = NAMESPACES_LOCK + 8;
-    /// Counters when they were last reset.
-    pub const STATS_BASE: u64 = LEASE_TOKEN + LINE_BYTES;
-    /// Bytes of the control area.
-    pub const BYTES: u64 = 1024;
-}
 
 /// Lanes: open segments that writers append to.
 pub mod lane {

@@ -4,14 +4,14 @@
 //! region mean is in `docs/region-format.md`, why the protocols are right in
 //! `docs/design.md`.
 //!
-//! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index` and
-//! `common` (how a key is found), `write`, `locate` and `fill` (how a value is published),
-//! `lane` and `segment` (where it lies), `mark` and `namespace` (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share`
-//! (how space comes back), `ahead` (before it is needed), `split` and `blocks` (how the index grows), [`lock`], `participant`,
+//! Reading order: [`layout`] (the bytes), `slot` and `item` (the words), `index`, `candidate` and
+//! `common` (how a key is found), `write`, `locate` and `fill` (how a value is published), `ops` and
+//! `update` (what is decided on that way), `lane` and `segment` (where it lies), `mark` and `namespace`
+//! (how many die at once), `census`, `reclaim`, `victim`, `ghost` and `share` (how space comes back),
+//! `ahead` (before it is needed), `split` and `blocks` (how the index grows), [`lock`], `participant`,
 //! `pin` and `readable` (who holds what, and what has memory), `lease` and `limit` (what users hold
-//! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `sample` (what was
-//! asked for lately), `validate` (the check of it
-//! all), `repair` (the cure).
+//! by name), `carry` (what a copy of it all reads), `observe` (what people are shown), `sample` (what
+//! was asked for lately), `validate` (the check of it all), `repair` (the cure).
 //!
 //! Data flows one way: map -> stripe -> block -> bucket -> slot -> item.
 
@@ -33,6 +33,7 @@ mod update;
 
 mod ahead;
 mod blocks;
+mod candidate;
 mod carry;
 mod census;
 mod common;

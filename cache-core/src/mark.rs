@@ -15,9 +15,9 @@
 //! stored while its tag is evicted may be gone at once, as if it had been stored before.
 //! [loom: evict]
 
+use crate::candidate::Candidate;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::index::Candidate;
 use crate::item::{Head, Shape, TAGS};
 use crate::layout::{TAG_BYTES_MAX, TAG_COUNT_MAX, control, namespace};
 use crate::map::Map;

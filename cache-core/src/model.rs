@@ -335,7 +335,7 @@ impl Process {
 
     /// The general way of `Map::get` alone.
     pub fn lookup(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let read = |candidate: &crate::index::Candidate<'_>| {
+        let read = |candidate: &crate::candidate::Candidate<'_>| {
             let mut value = Vec::with_capacity(candidate.meta.value_bytes);
             candidate.copy_value(value.spare_capacity_mut());
             // SAFETY: R7. `copy_value` initialized that many bytes.

@@ -16,10 +16,11 @@
 //! If the counter alone moved, a neighbour in the bucket was written, or the item was copied
 //! on by reclaim: `renew` looks the key up and compares versions.
 
+use crate::candidate::Candidate;
 use crate::error::Result;
 use crate::hash::Hash;
 use crate::host::Host;
-use crate::index::{Candidate, Found, Manner};
+use crate::index::{Found, Manner};
 use crate::layout::{LINE_BYTES, control};
 use crate::map::Map;
 use crate::mark::Mark;

@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
+use crate::candidate::Candidate;
 use crate::hash::Hash;
 use crate::host::Host;
-use crate::index::Candidate;
 use crate::layout::block;
 use crate::map::Map;
 use crate::slot::{Link, Queue, Slot, moved};
