@@ -57,9 +57,8 @@ impl<H: Host> Map<H> {
     /// `KeyEmpty`, `KeyTooLong`, `Busy`.
     pub fn warm<'k>(&self, key: impl Into<Key<'k>>, uses: u8) -> Result<()> {
         let key = key.into();
-        let hash = self.hash_key(key)?;
         for _ in 0..u64::from(uses).min(USE_MAX) {
-            if self.find(hash, key, Manner::Use)?.is_none() {
+            if !self.mark_used(key)? {
                 break;
             }
         }

@@ -255,7 +255,7 @@ impl<H: Host> Map<H> {
             let sum = integer(&meta, &old.value)?.checked_add(delta).ok_or(Error::Overflow)?;
             let (number, text) = (sum.to_le_bytes(), sum.to_string());
             let value = if meta.kind == kind::INT { &number[..] } else { text.as_bytes() };
-            if self.supersede(key, &old, &[value], &keeping(&meta, options))?.is_some() {
+            if self.supersede(key, &old, &[value], &options.keeping(&meta))?.is_some() {
                 return Ok(Some(sum));
             }
         }
@@ -289,7 +289,7 @@ impl<H: Host> Map<H> {
                 }
                 continue;
             };
-            let mut options = keeping(&meta, options);
+            let mut options = options.keeping(&meta);
             options.kind = kind_appended(meta.kind, tail)?;
             if meta.kind == kind::INT {
                 old.value = integer(&meta, &old.value)?.to_string().into_bytes();
@@ -357,7 +357,7 @@ impl<H: Host> Map<H> {
         if self.read_old(key, &mut old)?.as_ref() != Some(there) {
             return Ok(false);
         }
-        let options = WriteOptions { expires_at_ms, timeout_ns, ..keeping(there, &WriteOptions::default()) };
+        let options = WriteOptions { expires_at_ms, timeout_ns, ..WriteOptions::default().keeping(there) };
         Ok(self.supersede(key, &old, &[&old.value], &options)?.is_some())
     }
 
@@ -496,18 +496,6 @@ pub(crate) struct Old {
     expires_at_ms: u64,
     pub value: Vec<u8>,
     tags: Vec<Mark>,
-}
-
-/// The options of a change that keeps what a value is and when it expires.
-fn keeping<'a>(meta: &Meta, options: &WriteOptions<'a>) -> WriteOptions<'a> {
-    WriteOptions {
-        kind: meta.kind,
-        key_form: meta.key_form,
-        expires_at_ms: meta.expires_at_ms,
-        client_flags: meta.client_flags,
-        server_flags: meta.server_flags,
-        ..*options
-    }
 }
 
 /// What a value of this kind is when `tail` was appended to it: text stays text.

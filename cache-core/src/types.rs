@@ -164,6 +164,21 @@ pub struct WriteOptions<'a> {
 /// One second: the wait of a writer that was not told otherwise.
 pub const TIMEOUT_NS_DEFAULT: u64 = 1_000_000_000;
 
+impl WriteOptions<'_> {
+    /// These options with what is known of a value instead: what it is, what its key was, when it
+    /// expires and its flags. The tags and the wait stay these.
+    pub fn keeping(self, meta: &Meta) -> Self {
+        WriteOptions {
+            kind: meta.kind,
+            key_form: meta.key_form,
+            expires_at_ms: meta.expires_at_ms,
+            client_flags: meta.client_flags,
+            server_flags: meta.server_flags,
+            ..self
+        }
+    }
+}
+
 impl Default for WriteOptions<'_> {
     fn default() -> Self {
         WriteOptions {

@@ -6,7 +6,6 @@ use super::expiry::moment;
 use super::flags::{Flags, LONG_OPAQUE, TOO_MANY};
 use super::reply::{BAD_EXPIRY, BAD_FORMAT, Refusal, line};
 use super::retrieve::STALE;
-use super::store::keeping;
 use super::{Call, Done, key, parse};
 
 /// `delete key [0] [noreply]`
@@ -55,7 +54,7 @@ pub fn md(call: &mut Call<'_>) -> Done {
         if !flags.invalidate && !flags.removes_value {
             return Ok(Change::Remove);
         }
-        let mut options = keeping(meta, options);
+        let mut options = options.keeping(meta);
         if flags.removes_value {
             options = WriteOptions { kind: cache_shm::kind::BYTES, client_flags: 0, server_flags: 0, ..options };
         } else {

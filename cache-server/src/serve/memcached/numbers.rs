@@ -6,7 +6,6 @@ use cache_shm::{Change, WriteOptions, kind};
 use super::expiry::{left_seconds, moment};
 use super::flags::Flags;
 use super::reply::{NOT_NUMERIC, Refusal, number};
-use super::store::keeping;
 use super::{Call, Done, key, parse};
 use crate::serve::resp::values::shown;
 
@@ -145,7 +144,7 @@ impl Step {
                     if kind == kind::INT { kind::STR } else { kind }
                 }
             };
-            Ok(Change::Alter(WriteOptions { kind, expires_at_ms, ..keeping(meta, options) }))
+            Ok(Change::Alter(WriteOptions { kind, expires_at_ms, ..options.keeping(meta) }))
         })?;
         Ok((outcome, version))
     }

@@ -5,7 +5,6 @@ use cache_shm::{Change, Error, Key, Meta, Scope, WriteOptions, kind};
 use super::expiry::{left_seconds, moment};
 use super::flags::Flags;
 use super::reply::{BAD_EXPIRY, BAD_FORMAT, Refusal, number};
-use super::store::keeping;
 use super::{Call, Done, READ_ONLY, key, parse};
 use crate::serve::resp::values::{Tail, shown};
 
@@ -269,7 +268,7 @@ fn win(call: &Call<'_>, key: Key<'_>, seen: &Meta) -> Result<Option<(Item, Vec<u
         };
         value.extend_from_slice(old);
         kept = old.to_vec();
-        Ok(Change::Alter(WriteOptions { server_flags: meta.server_flags | WON, ..keeping(meta, options) }))
+        Ok(Change::Alter(WriteOptions { server_flags: meta.server_flags | WON, ..options.keeping(meta) }))
     })?;
     Ok((version != 0).then(|| (Item { version, ..seen.into() }, kept)))
 }

@@ -1,6 +1,6 @@
 //! Commands that store: set and its kin, and the meta command ms.
 
-use cache_shm::{Cas, Change, Error, Meta, NEVER, WriteOptions, kind};
+use cache_shm::{Cas, Change, Error, NEVER, WriteOptions, kind};
 
 use super::expiry::moment;
 use super::flags::Flags;
@@ -144,18 +144,6 @@ fn forget(call: &Call<'_>, mode: Mode, key: &[u8]) -> Done {
     Ok(())
 }
 
-/// The options of a change that keeps what a value is, when it expires and its flags.
-pub fn keeping<'a>(meta: &Meta, options: WriteOptions<'a>) -> WriteOptions<'a> {
-    WriteOptions {
-        kind: meta.kind,
-        key_form: meta.key_form,
-        expires_at_ms: meta.expires_at_ms,
-        client_flags: meta.client_flags,
-        server_flags: meta.server_flags,
-        ..options
-    }
-}
-
 impl Wish<'_> {
     fn grant(&self, call: &Call<'_>) -> Result<Outcome, Refusal> {
         match self.try_grant(call) {
@@ -259,7 +247,7 @@ impl Wish<'_> {
             let parts = if self.mode == Mode::Append { [old, self.value] } else { [self.value, old] };
             parts.into_iter().for_each(|part| value.extend_from_slice(part));
             outcome = Outcome::Stored(0, value.len());
-            Ok(Change::Alter(WriteOptions { kind, server_flags: 0, ..keeping(meta, options) }))
+            Ok(Change::Alter(WriteOptions { kind, server_flags: 0, ..options.keeping(meta) }))
         })?;
         Ok(match outcome {
             Outcome::Stored(_, bytes) => Outcome::Stored(version, bytes),

@@ -120,8 +120,9 @@ fn put(database: &Cache, key: &[u8], value: &[u8], options: &WriteOptions, repla
     Ok(database.add(key, value, options)?.is_some())
 }
 
+/// The options of another key for the same value.
 fn copied<'o>(meta: &cache_shm::Meta, options: WriteOptions<'o>) -> WriteOptions<'o> {
-    WriteOptions { kind: meta.kind, expires_at_ms: meta.expires_at_ms, client_flags: meta.client_flags, ..options }
+    WriteOptions { key_form: options.key_form, ..options.keeping(meta) }
 }
 
 /// `COPY source destination [DB destination-db] [REPLACE]`
