@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use shm::{Error, Host, Meta, NEVER, Result};
 
-use crate::errors::invalid;
+use crate::errors::{CSHM_OK, boundary, invalid};
 use crate::handle::Cache;
 
 /// The time to live of what never expires.
@@ -350,9 +350,30 @@ pub(crate) unsafe fn tell<T>(out: *mut T, value: T) {
     }
 }
 
-/// Gives an object to the caller, who gives it up with the function for such.
-pub(crate) fn lend<T>(object: T) -> *mut T {
-    Box::into_raw(Box::new(object))
+/// A function that gives an object to its caller, who gives it up with the function for such:
+/// `*out` is the object, or NULL if there is none or the call failed.
+///
+/// # Safety
+/// C1.
+pub(crate) unsafe fn lend<T>(out: *mut *mut T, make: impl FnOnce() -> Result<T>) -> i32 {
+    // SAFETY: C1.
+    unsafe { lend_found(out, CSHM_OK, || make().map(Some)) }
+}
+
+/// As [`lend`], where there may be none, which is the outcome `none`.
+///
+/// # Safety
+/// C1.
+pub(crate) unsafe fn lend_found<T>(out: *mut *mut T, none: i32, make: impl FnOnce() -> Result<Option<T>>) -> i32 {
+    boundary(|| {
+        let out = place(out, "out is NULL")?;
+        // SAFETY: not NULL; C1.
+        unsafe { out.write(std::ptr::null_mut()) };
+        let Some(object) = make()? else { return Ok(none) };
+        // SAFETY: not NULL; C1.
+        unsafe { out.write(Box::into_raw(Box::new(object))) };
+        Ok(CSHM_OK)
+    })
 }
 
 /// Takes back what [`lend`] gave; NULL is nothing.

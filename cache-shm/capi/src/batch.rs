@@ -73,10 +73,7 @@ pub unsafe extern "C" fn cshm_get_many(
     count: usize,
     out: *mut *mut Values,
 ) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1, C2.
         let (cache, keys) = unsafe { (handle(cache)?, keys_at(keys, count)?) };
         let mut values = Values { entries: vec![None; count], bytes: Vec::new() };
@@ -92,10 +89,10 @@ pub unsafe extern "C" fn cshm_get_many(
         if let Some(error) = failed {
             return Err(error);
         }
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(values)) };
-        Ok(CSHM_OK)
-    })
+        Ok(values)
+    };
+    // SAFETY: C1.
+    unsafe { lend(out, make) }
 }
 
 /// The value that cshm_get_many found for the key at `index`, counted from 0: CSHM_OK, or

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shm::{Mode, Result, Settings};
 
-use crate::arguments::{CSHM_NEVER, OpenOptions, handle, lend, place, take, text_at};
+use crate::arguments::{CSHM_NEVER, OpenOptions, handle, lend, take, text_at};
 use crate::errors::{CSHM_OK, boundary, invalid};
 
 /// Attach only: CSHM_MISSING if there is no region.
@@ -98,18 +98,14 @@ pub unsafe extern "C" fn cshm_open(name: *const c_char, size_bytes: u64, flags: 
 /// shares it, how long writes wait, and how long values live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_open_with(name: *const c_char, options: *const OpenOptions, out: *mut *mut Cache) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1.
         let (name, options) = unsafe { (text_at(name)?, OpenOptions::read(options)?) };
         // SAFETY: C1.
-        let cache = unsafe { open(name, &options)? };
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(cache)) };
-        Ok(CSHM_OK)
-    })
+        unsafe { open(name, &options) }
+    };
+    // SAFETY: C1.
+    unsafe { lend(out, make) }
 }
 
 /// # Safety

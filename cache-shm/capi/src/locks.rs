@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shm::Result;
 
-use crate::arguments::{CSHM_NEVER, bytes_at, handle, lend, object, place, take, tell};
+use crate::arguments::{CSHM_NEVER, bytes_at, handle, lend_found, object, take, tell};
 use crate::errors::{CSHM_NOT_GRANTED, CSHM_OK, boundary, invalid};
 use crate::handle::Cache;
 
@@ -44,18 +44,14 @@ pub unsafe extern "C" fn cshm_lock(
     timeout_ms: u64,
     out: *mut *mut Guard,
 ) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1, C2.
         let (cache, name) = unsafe { (handle(cache)?, name_at(name, name_bytes)?) };
         let guard = cache.shm.lock(name, ttl(ttl_ms)?, Duration::from_millis(timeout_ms))?;
-        let Some(guard) = guard else { return Ok(CSHM_NOT_GRANTED) };
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(Guard(guard))) };
-        Ok(CSHM_OK)
-    })
+        Ok(guard.map(Guard))
+    };
+    // SAFETY: C1.
+    unsafe { lend_found(out, CSHM_NOT_GRANTED, make) }
 }
 
 /// Takes one of the `count` permits, 1 to 1,024, of the semaphore `name`; otherwise as
@@ -70,18 +66,14 @@ pub unsafe extern "C" fn cshm_permit(
     timeout_ms: u64,
     out: *mut *mut Guard,
 ) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1, C2.
         let (cache, name) = unsafe { (handle(cache)?, name_at(name, name_bytes)?) };
         let guard = cache.shm.permit(name, count, ttl(ttl_ms)?, Duration::from_millis(timeout_ms))?;
-        let Some(guard) = guard else { return Ok(CSHM_NOT_GRANTED) };
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(Guard(guard))) };
-        Ok(CSHM_OK)
-    })
+        Ok(guard.map(Guard))
+    };
+    // SAFETY: C1.
+    unsafe { lend_found(out, CSHM_NOT_GRANTED, make) }
 }
 
 /// Gives a lock or permit back, and the guard up whatever is returned. CSHM_NOT_HOLDER if

@@ -32,18 +32,14 @@ pub unsafe extern "C" fn cshm_namespace(
     name_bytes: usize,
     out: *mut *mut Cache,
 ) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1, C2.
         let (cache, name) =
             unsafe { (handle(cache)?, bytes_at(name, name_bytes, "the name is NULL, or longer than any memory")?) };
-        let handle = cache.sibling(name)?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(handle)) };
-        Ok(CSHM_OK)
-    })
+        cache.sibling(name)
+    };
+    // SAFETY: C1.
+    unsafe { lend(out, make) }
 }
 
 /// Lists the namespaces of the region, the default one first: fills up to `capacity` of

@@ -57,21 +57,17 @@ pub unsafe extern "C" fn cshm_scan_open(
     prefix_bytes: usize,
     out: *mut *mut Scan,
 ) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1, C2.
         let (cache, prefix) = unsafe {
             (handle(cache)?, bytes_at(prefix, prefix_bytes, "the prefix is NULL, or longer than any memory")?)
         };
         let cursor = Some(Cursor::START);
-        let scan =
-            Scan { cache: cache.shm.clone(), prefix: prefix.to_vec(), cursor, ahead: VecDeque::new(), current: vec![] };
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(scan)) };
-        Ok(CSHM_OK)
-    })
+        let prefix = prefix.to_vec();
+        Ok(Scan { cache: cache.shm.clone(), prefix, cursor, ahead: VecDeque::new(), current: vec![] })
+    };
+    // SAFETY: C1.
+    unsafe { lend(out, make) }
 }
 
 /// The next key of a scan: CSHM_OK, or CSHM_NOT_FOUND at the end. `*key` is valid until the

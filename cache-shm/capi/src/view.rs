@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::arguments::{MetaInfo, MetaPlace, handle, key_at, lend, object, place, take};
+use crate::arguments::{MetaInfo, MetaPlace, handle, key_at, lend_found, object, take};
 use crate::errors::{CSHM_NOT_FOUND, CSHM_OK, boundary};
 use crate::handle::Cache;
 
@@ -28,18 +28,15 @@ pub unsafe extern "C" fn cshm_get_view(
     key_bytes: usize,
     out: *mut *mut View,
 ) -> i32 {
-    boundary(|| {
-        let out = place(out, "out is NULL")?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(std::ptr::null_mut()) };
+    let make = || {
         // SAFETY: C1, C2.
         let (cache, key) = unsafe { (handle(cache)?, key_at(key, key_bytes)?) };
-        let Some(view) = cache.shm.view(key)? else { return Ok(CSHM_NOT_FOUND) };
+        let Some(view) = cache.shm.view(key)? else { return Ok(None) };
         let info = MetaInfo::new(&view.meta(), &cache.shm)?;
-        // SAFETY: not NULL; C1.
-        unsafe { out.write(lend(View { view, info })) };
-        Ok(CSHM_OK)
-    })
+        Ok(Some(View { view, info }))
+    };
+    // SAFETY: C1.
+    unsafe { lend_found(out, CSHM_NOT_FOUND, make) }
 }
 
 /// The bytes of a view, to be read and never written; valid until cshm_view_release. They
