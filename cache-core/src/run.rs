@@ -111,8 +111,9 @@ impl<H: Host> Map<H> {
         let costs: Vec<Option<u64>> =
             (0..self.geometry.segment_count).map(|index| self.emptying_cost(index, may_drop, seals)).collect();
         let free = costs.iter().filter(|cost| **cost == Some(0)).count() as u32;
-        let mut best = None;
-        let mut equals = 0;
+        // The best window so far, how many equal ones were before it, and where the next would begin:
+        // equal ones do not overlap, or what is left between two that were taken holds no run.
+        let (mut best, mut equals, mut next) = (None, 0, 0);
         for (first, window) in costs.windows(length as usize).enumerate() {
             let Some(cost) = window.iter().copied().sum::<Option<u64>>() else { continue };
             let taken = window.iter().filter(|cost| **cost == Some(0)).count() as u32;
@@ -120,18 +121,14 @@ impl<H: Host> Map<H> {
             if free - taken < RESERVE_COUNT {
                 continue;
             }
-            match best {
-                Some((least, _)) if cost > least => {}
-                Some((least, _)) if cost == least => {
-                    equals += 1;
-                    if equals <= asker % EQUALS_MAX * length {
-                        best = Some((cost, first as u32));
-                    }
-                }
-                _ => {
-                    equals = 0;
-                    best = Some((cost, first as u32));
-                }
+            equals = match best {
+                Some((least, _)) if cost > least || (cost == least && first < next) => continue,
+                Some((least, _)) if cost == least => equals + 1,
+                _ => 0,
+            };
+            next = first + length as usize;
+            if equals <= asker % EQUALS_MAX {
+                best = Some((cost, first as u32));
             }
         }
         best

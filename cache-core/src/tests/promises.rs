@@ -254,6 +254,22 @@ fn values_larger_than_a_segment_live_in_runs_and_are_there_right_after_they_were
 }
 
 #[test]
+fn whoever_writes_values_larger_than_a_segment_fills_the_region_with_them() {
+    // Writers spread over the free segments; where they left single ones between their runs, those
+    // held no run any more: 30 % of the region.
+    let host = TestHost::default();
+    for writer in 0..10 {
+        let bench = Bench::new(64 << 20, Mode::Evict);
+        let map = bench.attach(&host, writer);
+        for number in 0..200u64 {
+            map.set(&number.to_le_bytes(), &[7; 300_000], &WriteOptions::default()).unwrap();
+        }
+        let stats = map.stats();
+        assert!(stats.free_bytes < 8 * stats.segment_bytes, "writer {writer}: {stats:?}");
+    }
+}
+
+#[test]
 fn a_view_stays_as_it_is_whatever_happens_to_its_key() {
     let host = TestHost::default();
     let bench = Bench::new(4 << 20, Mode::Evict);
