@@ -27,6 +27,13 @@ def directory() -> Iterator[str]:
 
 
 @pytest.fixture
+def roomy() -> Iterator[Cache]:
+    """An empty cache so large that no two of a handful of tags share a word: then one would take the other along."""
+    with Cache(None, size="512MiB") as cache:
+        yield cache
+
+
+@pytest.fixture
 def cache(directory: str) -> Iterator[Cache]:
     """An empty cache of 4 MB."""
     with Cache("test", size="4MB", dir=directory) as cache:

@@ -156,9 +156,9 @@ ENDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
 @pytest.mark.parametrize("namespace", [None, "users"])
-def test_what_was_begun_before_an_eviction_is_not_kept(cache: Cache, end: Any, namespace: str | None) -> None:
+def test_what_was_begun_before_an_eviction_is_not_kept(roomy: Cache, end: Any, namespace: str | None) -> None:
     """Its function may have read what has changed since."""
-    here = cache if namespace is None else cache.namespace(namespace)
+    here = roomy if namespace is None else roomy.namespace(namespace)
 
     def make() -> str:
         end(here)

@@ -188,9 +188,8 @@ def test_clear_bypass_refresh_and_version(cache: Cache) -> None:
     assert f.cache_info() == (0, 0) and f() == 5 and other() == 4
 
 
-def test_tags_are_made_of_the_arguments() -> None:
-    # Large enough that no two of a handful of tags share a word.
-    cache = Cache(None, size="512MiB")
+def test_tags_are_made_of_the_arguments(roomy: Cache) -> None:
+    cache = roomy
     calls: list[int] = []
 
     @cache.memoize(prefix="page", tags=lambda number, lang="en": [f"page:{number}", lang])

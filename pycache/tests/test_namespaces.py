@@ -235,8 +235,8 @@ TAGGED_WRITES = {
 
 
 @pytest.mark.parametrize("write", TAGGED_WRITES.values(), ids=TAGGED_WRITES.keys())
-def test_every_write_may_name_tags(cache: Cache, write: Any) -> None:
-    for each in (cache, cache.namespace("users")):
+def test_every_write_may_name_tags(roomy: Cache, write: Any) -> None:
+    for each in (roomy, roomy.namespace("users")):
         for tags in ("red", b"red", ["blue", "red"], (b"red",), (tag for tag in ("red", "blue"))):
             write(each, tags)
             assert "key" in each
@@ -264,12 +264,12 @@ def test_a_value_keeps_its_tags_when_it_is_changed_in_place(cache: Cache) -> Non
     assert cache["number"] == 2, "a set without tags has none"
 
 
-def test_a_tag_is_another_one_in_each_namespace(cache: Cache) -> None:
-    users = cache.namespace("users")
-    cache.set("key", 1, tags="red")
+def test_a_tag_is_another_one_in_each_namespace(roomy: Cache) -> None:
+    users = roomy.namespace("users")
+    roomy.set("key", 1, tags="red")
     users.set("key", 1, tags="red")
     users.evict_tag("red")
-    assert "key" in cache and "key" not in users
+    assert "key" in roomy and "key" not in users
 
 
 def test_what_is_stored_while_a_tag_is_evicted_is_evicted_or_new(cache: Cache) -> None:

@@ -290,12 +290,14 @@ static void a_scan_meets_each_key_once(void) {
     cshm_scan_close(NULL);
 }
 
-static void namespaces_and_tags(const cshm_cache *cache) {
-    cshm_cache *users = NULL, *again = NULL;
+static void namespaces_and_tags(void) {
+    cshm_cache *cache = NULL, *users = NULL, *again = NULL;
     static cshm_label names[8];
     static cshm_stat stats[64];
     size_t count = 0;
     uint64_t keys = 0;
+    // So large that no two of a handful of tags share a word.
+    CHECK(cshm_open(NULL, 512 << 20, 0, &cache) == CSHM_OK);
     store(cache, "7", "default");
     CHECK(cshm_namespace(cache, "users", 5, &users) == CSHM_OK);
     CHECK(cshm_namespace(cache, "", 0, &again) == CSHM_LABEL_LENGTH && again == NULL);
@@ -324,6 +326,7 @@ static void namespaces_and_tags(const cshm_cache *cache) {
     CHECK(cshm_len(users, &keys) == CSHM_OK && keys == 0);
     cshm_close(again);
     cshm_close(users);
+    cshm_close(cache);
 }
 
 static void statistics_by_name(const cshm_cache *cache) {
@@ -500,7 +503,7 @@ int main(void) {
     what_can_be_read_has_time_left(cache);
     a_batch_that_fails_says_so_of_each_item();
     a_scan_meets_each_key_once();
-    namespaces_and_tags(cache);
+    namespaces_and_tags();
     statistics_by_name(cache);
     locks_permits_and_rates(cache);
     a_region_says_what_it_is_and_goes();
