@@ -7,6 +7,7 @@
 
 pub mod advise;
 mod cli;
+mod clock;
 mod commands;
 pub mod failure;
 pub mod observe;

@@ -9,10 +9,10 @@ use std::time::Instant;
 use cache_shm::{Cache, Counter, Cursor, Key, Namespace, NamespaceInfo, ParticipantInfo, SegmentUse, Stats};
 use serde_json::{Map, Value, json};
 
+use crate::clock::unix_ms;
 use crate::failure::Result;
 use crate::output::insert_bytes;
 use crate::replay::percent;
-use crate::snapshot::unix_ms;
 
 /// Most cells of a heat map; a region has as many segments up to a size of 1 GiB.
 pub const CELLS_MAX: u32 = 1024;

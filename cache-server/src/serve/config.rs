@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cache_shm::{Error, MODE_WANTED, SERVER_VARIABLE_PREFIX, TIME_WANTED, parse_mode, parse_size, parse_time};
+use cache_shm::{
+    Effective, Error, MODE_WANTED, SERVER_VARIABLE_PREFIX, TIME_WANTED, parse_mode, parse_size, parse_time,
+};
 
 use crate::failure::Result;
 
@@ -246,17 +248,6 @@ const OPTIONS: &[Known] = &[
     Known { key: "log_level", allowed: "error, warn, info, debug or trace, or targets with levels (info,cache_shm=debug)", default: "info",
         take: |to, text| { text.parse::<tracing_subscriber::filter::Targets>().ok()?; to.log_level = text.to_owned(); Some(()) } },
 ];
-
-/// An option as it is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effective {
-    /// The option.
-    pub key: &'static str,
-    /// Its value, as it was written.
-    pub value: String,
-    /// The flag, the variable, the file and line, or `default`.
-    pub origin: String,
-}
 
 fn wrong(place: &str, reason: String) -> Error {
     Error::InvalidConfig { place: place.to_owned(), reason }

@@ -28,6 +28,9 @@ use super::{http, memcached, resp};
 pub const PAUSE_BYTES: usize = 1 << 20;
 /// Reads of one turn, so that a client that sends without an end leaves the others theirs.
 const READS_PER_TURN: usize = 16;
+/// Replies of one connection up to this are sent with those of the others at the end of the turn: a
+/// program with many connections is woken once for all of them, as by Redis.
+const TOGETHER_BYTES: usize = 16 << 10;
 /// How long the commands of one turn wait for locks of the region together, and how long each
 /// may in any case: longer than a writer that runs ever holds one.
 const LOCK_WAIT: Duration = Duration::from_millis(50);
@@ -37,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are read at once of a request that is longer, and the fewest.
 const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 16 << 10;
-/// A buffer with more room than this is given back when it is empty.
+/// A worker's buffer with more room than this is given back when it is empty.
 const KEPT_BYTES: usize = 256 << 10;
 
 /// A stream socket of either family.
@@ -117,6 +120,14 @@ pub struct Buffers {
     pub output: Vec<u8>,
 }
 
+impl Buffers {
+    /// Forgets what was left, and gives back what is too much to keep.
+    pub fn clear(&mut self) {
+        self.output.clear();
+        self.output.shrink_to(KEPT_BYTES);
+    }
+}
+
 /// A connection.
 pub struct Connection {
     stream: Stream,
@@ -153,6 +164,8 @@ pub enum Again {
     Soon,
     /// It waits for the client.
     Later,
+    /// All is done but to [flush](Connection::flush) the replies, with those of the others.
+    Unsent,
 }
 
 impl Connection {
@@ -263,6 +276,11 @@ impl Connection {
                 let count = self.receive(&mut buffers.input, turn)?;
                 let taken = self.serve_all(&buffers.input[..count], &mut buffers.output, turn);
                 self.input.extend_from_slice(&buffers.input[taken..count]);
+                let is_all = !self.is_readable && !self.is_closing;
+                if is_all && (1..=TOGETHER_BYTES).contains(&buffers.output.len()) {
+                    self.output.append(&mut buffers.output);
+                    return Ok(Again::Unsent);
+                }
                 self.send(&mut buffers.output, turn)?;
             }
         }
@@ -384,14 +402,14 @@ impl Connection {
             self.output.extend_from_slice(rest);
         }
         output.clear();
-        if output.capacity() > KEPT_BYTES {
-            output.shrink_to(KEPT_BYTES);
-        }
         if is_over { Err(End::Overflow) } else { self.wait(turn) }
     }
 
-    /// Writes what was kept; true if all of it went.
-    fn flush(&mut self, turn: &Turn<'_>) -> Result<bool, End> {
+    /// Writes what was kept.
+    ///
+    /// # Errors
+    /// Why the connection ends.
+    pub fn flush(&mut self, turn: &Turn<'_>) -> Result<(), End> {
         let output = std::mem::take(&mut self.output);
         let sent = self.write(&output, self.sent, turn);
         self.output = output;
@@ -399,8 +417,7 @@ impl Connection {
         if self.sent == self.output.len() {
             (self.output, self.sent) = (Vec::new(), 0);
         }
-        self.wait(turn)?;
-        Ok(self.output.is_empty())
+        self.wait(turn)
     }
 
     fn write(&mut self, output: &[u8], from: usize, turn: &Turn<'_>) -> Result<usize, End> {

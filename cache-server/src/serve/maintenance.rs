@@ -1,9 +1,10 @@
 //! The thread that does in advance what writes would otherwise do themselves.
 //!
 //! Owns: when it works. It keeps segments free and backed by memory ahead of need, sweeps what
-//! has expired, and frees the slots of processes that died. It also is who notices first that
-//! the region was destroyed or made anew, and attaches to the new one. A region without this
-//! thread works as well: each write does its part.
+//! has expired, and frees the slots of processes that died. It also is who notices that
+//! the region was destroyed or made anew, and attaches to the new one: reads alone do not. What it
+//! notices holds for all handles of the process. A region without the work is as sound:
+//! each write does its part.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,8 +34,10 @@ pub struct Done {
     pub retired: AtomicU64,
 }
 
-/// Works until the server ends.
+/// Works every `interval` until the server ends; where that is zero it only looks at the region.
 pub fn run(shared: &Shared, interval: Duration) {
+    let works = !interval.is_zero();
+    let interval = if works { interval } else { LOOK };
     let mut looked: Option<Instant> = None;
     let mut told: Option<Instant> = None;
     let mut pause = interval;
@@ -43,7 +46,9 @@ pub fn run(shared: &Shared, interval: Duration) {
         if looks {
             looked = Some(Instant::now());
         }
-        pause = match turn(&shared.cache, &shared.maintenance, looks) {
+        let done =
+            if works { turn(&shared.cache, &shared.maintenance, looks) } else { shared.cache.writer().map(|_| false) };
+        pause = match done {
             Ok(true) => interval / HASTE,
             Ok(false) => interval,
             Err(Error::Gone { path }) => {

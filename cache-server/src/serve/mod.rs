@@ -220,9 +220,7 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
                 }
             }
         });
-        if !config.maintain_interval.is_zero() {
-            scope.spawn(|| maintenance::run(shared, config.maintain_interval));
-        }
+        scope.spawn(|| maintenance::run(shared, config.maintain_interval));
         if let Some(http) = &shared.http {
             scope.spawn(|| http.watch.run(shared));
         }

@@ -12,8 +12,9 @@ use cache_shm::Cache;
 
 use super::bell::Bell;
 use super::config::Config;
+use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
-use crate::snapshot::{self, Options, Restored, Summary, unix_ms};
+use crate::snapshot::{self, Options, Restored, Summary};
 
 /// What became of the snapshots so far.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

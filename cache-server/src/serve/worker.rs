@@ -95,7 +95,8 @@ impl Worker {
         let mut events = Events::with_capacity(1024);
         let mut connections: Slab<Connection> = Slab::new();
         let mut buffers = Buffers { input: vec![0; INPUT_BYTES].into(), output: Vec::with_capacity(INPUT_BYTES) };
-        let (mut soon, mut turns): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+        let (mut soon, mut turns, mut unsent): (Vec<usize>, Vec<usize>, Vec<usize>) =
+            (Vec::new(), Vec::new(), Vec::new());
         let mut swept = Instant::now();
         let mut ends_at: Option<Instant> = None;
         let mut next_post = 0;
@@ -164,17 +165,16 @@ impl Worker {
             for &index in &turns {
                 let Some(connection) = connections.get_mut(index) else { continue };
                 let before = connection.buffered();
-                let (registry, token) = (poll.registry(), Token(index));
-                let turn = Turn { shared, counters, registry, token, now, entered: &entered };
+                let turn =
+                    Turn { shared, counters, registry: poll.registry(), token: Token(index), now, entered: &entered };
                 let done = connection.work(&turn, &mut buffers);
+                buffers.clear();
                 let all = shared.note_buffered(before, connection.buffered());
                 match done {
                     Ok(Again::Later) => {}
                     Ok(Again::Soon) => soon.push(index),
-                    Err(end) => {
-                        buffers.output.clear();
-                        close(shared, number, &mut connections, index, end, &poll);
-                    }
+                    Ok(Again::Unsent) => unsent.push(index),
+                    Err(end) => close(shared, number, &mut connections, index, end, &poll),
                 }
                 if all > shared.limits.buffers_bytes {
                     // Not whoever came last, but whoever has most.
@@ -184,14 +184,21 @@ impl Worker {
                     }
                 }
             }
+            for index in unsent.drain(..) {
+                // It may have been closed as the one with most.
+                let Some(connection) = connections.get_mut(index) else { continue };
+                let before = connection.buffered();
+                let turn =
+                    Turn { shared, counters, registry: poll.registry(), token: Token(index), now, entered: &entered };
+                let done = connection.flush(&turn);
+                shared.note_buffered(before, connection.buffered());
+                if let Err(end) = done {
+                    close(shared, number, &mut connections, index, end, &poll);
+                }
+            }
             drop(entered);
             if now.duration_since(swept) >= SWEEP || is_stopping {
                 swept = now;
-                if number == 0 {
-                    // Reads alone do not notice that the region was destroyed or made anew. What a
-                    // writer notices holds for all handles of the process; the next one attaches.
-                    let _ = shared.cache.writer();
-                }
                 listeners.iter_mut().for_each(|listener| listener.is_ready = true);
                 let overdue: Vec<(usize, End)> = connections
                     .iter()

@@ -31,7 +31,6 @@ use std::fmt;
 pub use format::Header;
 pub use reading::{check, header};
 pub use restoring::{Options, Restored, restore, restore_from};
-pub(crate) use writing::unix_ms;
 pub use writing::{Summary, write, write_to};
 
 /// How far a snapshot or a restore got.

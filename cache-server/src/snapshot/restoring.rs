@@ -9,8 +9,8 @@ use cache_shm::{Cache, Error, NEVER, WriteOptions};
 
 use super::format::Record;
 use super::reading::{Chunks, check, open, records};
-use super::writing::unix_ms;
 use super::{Problem, Progress};
+use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
 
 /// How a snapshot is restored.

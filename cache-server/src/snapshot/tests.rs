@@ -206,8 +206,8 @@ fn what_expired_meanwhile_is_left_out_and_the_rest_expires_when_it_would_have() 
     first.set_for(b"short", b"1", Duration::from_millis(300)).unwrap();
     first.set_for(b"long", b"1", Duration::from_secs(1000)).unwrap();
     let bytes = taken(&first);
-    let begun = writing::unix_ms();
-    while writing::unix_ms() <= begun + 300 {
+    let begun = crate::clock::unix_ms();
+    while crate::clock::unix_ms() <= begun + 300 {
         std::hint::spin_loop();
     }
     let second = region(4 << 20);

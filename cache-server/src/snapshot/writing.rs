@@ -6,13 +6,13 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache_shm::{Cache, Cursor, FORMAT_VERSION, Key, Namespace};
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 
 use super::Progress;
 use super::format::{CHUNK_BYTES, Content, Head, Header, Record, end_payload, to_unix_ms};
+use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
 
 /// What a snapshot holds.
@@ -26,11 +26,6 @@ pub struct Summary {
     pub tagged: u64,
     /// Bytes of the snapshot.
     pub bytes: u64,
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Writes the contents of all namespaces of `cache`'s region to the file `path`, which is

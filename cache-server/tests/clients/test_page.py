@@ -170,11 +170,13 @@ def test_the_page_fits_a_phone_and_both_schemes_of_colours(opened: tuple[Chrome,
     wait_for(lambda: window.execute_script("return innerWidth") == 360)
     assert window.execute_script("return document.documentElement.scrollWidth") <= 360
     ground = "return getComputedStyle(document.body).backgroundColor"
-    prefer(window, "dark")
-    dark = window.execute_script(ground)
     prefer(window, "light")
     light = window.execute_script(ground)
-    assert dark != light
+    prefer(window, "dark")
+    wait_for(lambda: window.execute_script(ground) != light)
+    dark = window.execute_script(ground)
+    prefer(window, "light")
+    wait_for(lambda: window.execute_script(ground) == light)
     Select(window.find_element(By.ID, "theme")).select_by_value("dark")
     assert window.execute_script(ground) == dark
     window.refresh()

@@ -71,7 +71,7 @@ pub fn md(call: &mut Call<'_>) -> Done {
         return Ok(());
     }
     call.out.extend_from_slice(code.as_bytes());
-    flags.tell(call.out, |_, _| ());
+    flags.tell(call.out, |_| None);
     call.out.extend_from_slice(b"\r\n");
     Ok(())
 }

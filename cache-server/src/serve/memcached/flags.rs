@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::parse::{self, KEY_BYTES_MAX};
-use super::reply::{BAD_FORMAT, Refusal};
+use super::reply::{BAD_FORMAT, Refusal, number};
 use crate::serve::resp::parse::Args;
 
 /// Words of a line.
@@ -140,9 +140,9 @@ impl<'a> Flags<'a> {
         Ok(())
     }
 
-    /// Writes what the flags ask to be told, in their order, each behind a blank; `tell` knows
-    /// the others than the key and the opaque word, and does nothing for those that it does not.
-    pub fn tell(&self, out: &mut Vec<u8>, mut tell: impl FnMut(u8, &mut Vec<u8>)) {
+    /// Writes what the flags ask to be told, in their order, each behind a blank; `number_of` has
+    /// the numbers, which is all but the key and the opaque word: versions, and -1.
+    pub fn tell(&self, out: &mut Vec<u8>, number_of: impl Fn(u8) -> Option<i128>) {
         for word in self.words.from(self.first) {
             match word.first() {
                 Some(b'O') => {
@@ -156,7 +156,12 @@ impl<'a> Flags<'a> {
                         out.extend_from_slice(b" b");
                     }
                 }
-                Some(&letter) => tell(letter, out),
+                Some(&letter) => {
+                    if let Some(told) = number_of(letter) {
+                        out.extend_from_slice(&[b' ', letter]);
+                        number(out, told);
+                    }
+                }
                 None => {}
             }
         }

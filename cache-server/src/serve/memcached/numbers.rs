@@ -70,7 +70,7 @@ pub fn ma(call: &mut Call<'_>) -> Done {
         Outcome::Done(sum, expires_at_ms) => (sum, expires_at_ms),
         Outcome::NotFound | Outcome::Exists => {
             out.extend_from_slice(if outcome == Outcome::NotFound { b"NF" } else { b"EX" });
-            flags.tell(out, |_, _| ());
+            flags.tell(out, |_| None);
             out.extend_from_slice(b"\r\n");
             return Ok(());
         }
@@ -83,16 +83,10 @@ pub fn ma(call: &mut Call<'_>) -> Done {
     } else {
         out.extend_from_slice(b"HD");
     }
-    flags.tell(out, |letter, out| match letter {
-        b'c' => {
-            out.extend_from_slice(b" c");
-            number(out, version);
-        }
-        b't' => {
-            out.extend_from_slice(b" t");
-            number(out, left_seconds(expires_at_ms, now_ms));
-        }
-        _ => {}
+    flags.tell(out, |letter| match letter {
+        b'c' => Some(version.into()),
+        b't' => Some(left_seconds(expires_at_ms, now_ms).into()),
+        _ => None,
     });
     out.extend_from_slice(b"\r\n");
     if flags.value {

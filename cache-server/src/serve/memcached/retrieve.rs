@@ -204,31 +204,19 @@ fn told(out: &mut Vec<u8>, flags: &Flags<'_>, item: &Item, follows: Option<usize
         }
         None => out.extend_from_slice(b"HD"),
     }
-    flags.tell(out, |letter, out| match letter {
-        b's' => {
-            out.extend_from_slice(b" s");
-            number(out, length);
-        }
-        b't' => {
-            out.extend_from_slice(b" t");
-            number(out, left_seconds(item.expires_at_ms, now_ms));
-        }
-        b'c' => {
-            out.extend_from_slice(b" c");
-            number(out, item.version);
-        }
-        b'f' => {
-            out.extend_from_slice(b" f");
-            number(out, item.client_flags);
-        }
-        _ => {}
+    flags.tell(out, |letter| match letter {
+        b's' => Some(length as i128),
+        b't' => Some(left_seconds(item.expires_at_ms, now_ms).into()),
+        b'c' => Some(item.version.into()),
+        b'f' => Some(item.client_flags.into()),
+        _ => None,
     });
 }
 
 fn miss(call: &mut Call<'_>, flags: &Flags<'_>) -> Done {
     if !flags.quiet {
         call.out.extend_from_slice(b"EN");
-        flags.tell(call.out, |_, _| ());
+        flags.tell(call.out, |_| None);
         call.out.extend_from_slice(b"\r\n");
     }
     Ok(())

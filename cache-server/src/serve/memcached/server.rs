@@ -1,9 +1,8 @@
 //! Commands on the server: what it is, and what it counts.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::reply::{BAD_FORMAT, Refusal, UNKNOWN, line};
 use super::{Call, Done, READ_ONLY, parse};
+use crate::clock;
 use crate::serve::counters::Sums;
 
 /// The memcached whose commands these are. Clients ask for it to know what they may send.
@@ -65,11 +64,10 @@ pub fn stats(call: &mut Call<'_>) -> Done {
 fn general(call: &Call<'_>) -> Result<Vec<(&'static str, String)>, Refusal> {
     let shared = call.turn.shared;
     let (sums, stats) = (Sums::of(&shared.counters), call.state.cache.stats()?);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(vec![
         ("pid", std::process::id().to_string()),
         ("uptime", shared.started.elapsed().as_secs().to_string()),
-        ("time", unix.as_secs().to_string()),
+        ("time", clock::unix().as_secs().to_string()),
         ("version", MEMCACHED_VERSION.to_owned()),
         ("cache_shm_version", env!("CARGO_PKG_VERSION").to_owned()),
         ("pointer_size", usize::BITS.to_string()),

@@ -4,7 +4,7 @@ use cache_shm::{Cas, Change, Error, NEVER, WriteOptions, kind};
 
 use super::expiry::moment;
 use super::flags::Flags;
-use super::reply::{BAD_DATA, BAD_FORMAT, Refusal, TOO_LARGE, line, number};
+use super::reply::{BAD_DATA, BAD_FORMAT, Refusal, TOO_LARGE, line};
 use super::retrieve::{STALE, WON};
 use super::{Call, Done, key, parse};
 use crate::serve::resp::values::shown;
@@ -106,16 +106,10 @@ pub fn ms(call: &mut Call<'_>) -> Done {
         Outcome::NotFound => ("NF", 0, value.len()),
     };
     call.out.extend_from_slice(code.as_bytes());
-    flags.tell(call.out, |letter, out| match letter {
-        b'c' => {
-            out.extend_from_slice(b" c");
-            number(out, version);
-        }
-        b's' => {
-            out.extend_from_slice(b" s");
-            number(out, bytes);
-        }
-        _ => {}
+    flags.tell(call.out, |letter| match letter {
+        b'c' => Some(version.into()),
+        b's' => Some(bytes as i128),
+        _ => None,
     });
     call.out.extend_from_slice(b"\r\n");
     Ok(())

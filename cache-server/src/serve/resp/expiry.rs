@@ -5,9 +5,10 @@
 //! a moment that was stored comes back as the same number.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache_shm::{Meta, NEVER};
+
+use crate::clock::unix_ms;
 
 use super::reply::{RESTLESS, Refusal, SYNTAX};
 use super::{Call, Done};
@@ -22,8 +23,7 @@ pub struct Distance(AtomicI64);
 impl Distance {
     /// Milliseconds to add to a moment of the region's clock, which is `now_ms` now.
     pub fn of(&self, now_ms: u64) -> i64 {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let measured = unix - now_ms as i64;
+        let measured = unix_ms() as i64 - now_ms as i64;
         // Relaxed, both: a number that stands for itself.
         let known = self.0.load(Ordering::Relaxed);
         if measured.abs_diff(known) <= DISTANCE_WOBBLE_MS as u64 {

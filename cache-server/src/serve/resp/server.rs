@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache_shm::{Cursor, NEVER, Namespace};
 
 use super::reply::Refusal;
 use super::table::{COMMANDS, Command, NO_AUTH, WRITE};
 use super::{Call, Done, glob, table};
+use crate::clock;
 use crate::serve::Shared;
 use crate::serve::counters::Sums;
 
@@ -17,7 +17,7 @@ pub const REDIS_VERSION: &str = "7.0.0";
 
 /// `TIME`
 pub fn time(call: &mut Call<'_>) -> Done {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = clock::unix();
     call.reply.array(2);
     call.reply.bulk(now.as_secs().to_string().as_bytes());
     call.reply.bulk(now.subsec_micros().to_string().as_bytes());

@@ -499,16 +499,19 @@ async function go() {
   }
 }
 
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
 function theme() {
   const chosen = $("theme").value;
-  if (chosen === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = chosen;
+  const preferred = prefersDark.matches ? "dark" : "light";
+  document.documentElement.dataset.theme = chosen === "auto" ? preferred : chosen;
   localStorage.setItem("theme", chosen);
   show();
 }
 
 $("theme").value = localStorage.getItem("theme") ?? "auto";
 $("theme").addEventListener("change", theme);
+prefersDark.addEventListener("change", theme);
 $("range").addEventListener("change", show);
 window.addEventListener("resize", show);
 theme();
