@@ -232,13 +232,18 @@ impl<H: Host> Map<H> {
 
     /// Now, and the last clear.
     pub(crate) fn moment(&self) -> Moment {
+        Moment { now_ms: self.host.now_ms(), cleared_ticket: self.cleared_ticket() }
+    }
+
+    /// Segments with older tickets were there at the last clear.
+    #[inline(always)]
+    pub(crate) fn cleared_ticket(&self) -> u64 {
         // Relaxed: a hint.
-        let cleared_ticket = self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed);
-        Moment { now_ms: self.host.now_ms(), cleared_ticket }
+        self.control_word(control::CLEARED_TICKET).load(Ordering::Relaxed)
     }
 
     /// True if every item of the segment expired, was cleared or replaced, by the hints. They
-    /// err where items were appended after a clear to what was open before it.
+    /// err for a moment where an item is appended beside a clear.
     pub(crate) fn is_all_dead(&self, index: u32, moment: Moment) -> bool {
         self.row(index).live_bytes(u64::MAX) == 0 || self.is_bygone(index, moment)
     }

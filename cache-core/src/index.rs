@@ -47,6 +47,31 @@ impl<'a> Stripe<'a> {
     pub fn resets(self) -> &'a AtomicU64 {
         self.at(stripe::RESETS)
     }
+    pub fn uncounted(self) -> &'a AtomicU64 {
+        self.at(stripe::UNCOUNTED)
+    }
+    /// True if the items of this stripe are counted with the one that has this version.
+    pub fn counts(self, version: u64) -> bool {
+        // Relaxed: a hint.
+        version > self.uncounted().load(Ordering::Relaxed)
+    }
+    /// An item of this version is in the index no longer.
+    pub fn count_gone(self, version: u64) {
+        // Relaxed: a hint.
+        self.items().fetch_sub(u64::from(self.counts(version)), Ordering::Relaxed);
+    }
+    /// A new item is in the index, in the place of one of version `replaced`, if of any.
+    pub fn count_new(self, replaced: Option<u64>) {
+        let is_more = replaced.is_none_or(|version| !self.counts(version));
+        // Relaxed: a hint.
+        self.items().fetch_add(u64::from(is_more), Ordering::Relaxed);
+    }
+    /// All that there is goes off the count. The caller holds the lock.
+    pub fn count_none(self) {
+        // Relaxed, all: hints; the version changes only under the lock.
+        self.uncounted().store(self.version().load(Ordering::Relaxed), Ordering::Relaxed);
+        self.items().store(0, Ordering::Relaxed);
+    }
     #[inline(always)]
     pub fn root(self) -> &'a AtomicU64 {
         self.at(stripe::ROOT)

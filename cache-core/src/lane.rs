@@ -228,6 +228,10 @@ impl<H: Host> Map<H> {
         if end > row.backed_bytes(&self.geometry) {
             return Room::Unbacked { segment, bytes: end };
         }
+        if row.ticket() < self.cleared_ticket() {
+            // Opened before a clear: from here on not all in it was there then.
+            row.set_ticket(self.next_ticket());
+        }
         // Release: the pin is there before the space is anybody's; sealing takes the lane's
         // lock after us, so who finds the segment sealed finds the pin. [loom: late_publish]
         pin.store(u64::from(segment) + 1, Ordering::Release);

@@ -113,10 +113,12 @@ pub mod stripe {
     pub const LOCK: u64 = 0;
     /// Last version given to an item of this stripe.
     pub const VERSION: u64 = LOCK + 8;
-    /// Items (hint, recounted by `validate`).
+    /// Items in the index that are newer than `UNCOUNTED` (hint).
     pub const ITEMS: u64 = VERSION + 8;
     /// Times a damaged stripe was reset.
     pub const RESETS: u64 = ITEMS + 8;
+    /// Items up to this version went off the count at once, with a clear (hint).
+    pub const UNCOUNTED: u64 = RESETS + 8;
     /// Directory: depth, generation, location. Read-mostly from here on.
     pub const ROOT: u64 = LINE_BYTES;
     /// Region generation this stripe has caught up with.

@@ -12,13 +12,13 @@ macro_rules! counters {
 
         pub(crate) const NAMES: &[&str] = &[$(stringify!($field)),*];
 
-        /// The counters and sizes of a region at one moment (each is exact when nobody
-        /// is at work; together they are not one instant).
+        /// The counters and sizes of a region at one moment. Each is exact when nobody is at work,
+        /// but that of items and their bytes what expired, or died with a clear, a namespace or a
+        /// tag, may be counted until it is met. Together they are not one instant.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Stats {
             $(#[doc = $doc] pub $field: u64,)*
-            /// Items in the index (a hint, see `Map::len` for an exact count). What expired, or died with
-            /// its namespace or a tag, counts until it is met.
+            /// Items in the index (a hint, see `Map::len` for an exact count).
             pub items: u64,
             /// Bytes of items in the index, headers and keys included (hint).
             pub live_bytes: u64,

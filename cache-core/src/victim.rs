@@ -222,8 +222,7 @@ impl<H: Host> Victim<'_, H> {
         let unlink = |counter: Counter| {
             let unlinked = map.change_place(hash, offset, Some(Slot(0))).is_some();
             if unlinked {
-                // Relaxed: hints.
-                stripe.items().fetch_sub(1, Ordering::Relaxed);
+                stripe.count_gone(meta.version);
                 row.sub_live(bytes);
                 worker.count(counter, 1);
                 map.tally(meta.namespace, counter, 1);
@@ -336,8 +335,7 @@ impl<H: Host> Victim<'_, H> {
                 map.remember(hash, slot.queue());
             }
             if !stays && map.change_place(hash, offset, Some(Slot(0))).is_some() {
-                // Relaxed: a hint.
-                stripe.items().fetch_sub(1, Ordering::Relaxed);
+                stripe.count_gone(meta.version);
                 let counter = if is_dead { Counter::Expirations } else { Counter::Evictions };
                 worker.count(counter, 1);
                 map.tally(meta.namespace, counter, 1);

@@ -19,7 +19,7 @@ use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::mark::TagMarks;
 use crate::participant::Worker;
-use crate::segment::Purpose;
+use crate::segment::{Purpose, Use};
 use crate::slot::{Bucket, Queue, Slot, matches_of_pair};
 use crate::split::{Grown, Growth};
 use crate::stats::Counter;
@@ -71,8 +71,17 @@ struct Vacancy<'m> {
     slot: &'m AtomicU64,
     /// Empty, or an item that is dead or must go.
     word: Slot,
-    /// Segment and bytes of what must go, and how and of which namespace that is counted.
-    leaves: Option<(u32, u64, Counter, Namespace)>,
+    /// What must go.
+    leaves: Option<Leaving>,
+}
+
+/// An item that makes room for another: where it is, and how it is counted.
+struct Leaving {
+    segment: u32,
+    bytes: u64,
+    version: u64,
+    namespace: Namespace,
+    counter: Counter,
 }
 
 impl Proposal<'_> {
@@ -344,7 +353,8 @@ impl<H: Host> Map<H> {
                     // A reclaimer moved or dropped it: decide again.
                     continue;
                 }
-                self.account_gone(stripe, found.segment, found.bytes);
+                self.row(found.segment).sub_live(found.bytes);
+                stripe.count_gone(found.meta.version);
                 return Ok(Turn::Done(Done { said, version: 0 }));
             };
             let version = self.stamp(stripe, proposal);
@@ -358,6 +368,7 @@ impl<H: Host> Map<H> {
                     continue;
                 }
                 self.row(found.segment).sub_live(found.bytes);
+                stripe.count_new(Some(found.meta.version));
                 worker.count(Counter::Expirations, u64::from(is_dead));
                 self.tally(key.namespace, Counter::Expirations, u64::from(is_dead));
                 return Ok(Turn::Done(Done { said, version }));
@@ -370,14 +381,11 @@ impl<H: Host> Map<H> {
             if !vacancy.bucket.replace(vacancy.slot, vacancy.word, |_| to) {
                 continue;
             }
-            match vacancy.leaves {
-                Some((segment, bytes, counter, namespace)) => {
-                    self.row(segment).sub_live(bytes);
-                    worker.count(counter, 1);
-                    self.tally(namespace, counter, 1);
-                }
-                // Relaxed: a hint.
-                None => drop(stripe.items().fetch_add(1, Ordering::Relaxed)),
+            stripe.count_new(vacancy.leaves.as_ref().map(|leaving| leaving.version));
+            if let Some(leaving) = vacancy.leaves {
+                self.row(leaving.segment).sub_live(leaving.bytes);
+                worker.count(leaving.counter, 1);
+                self.tally(leaving.namespace, leaving.counter, 1);
             }
             return Ok(Turn::Done(Done { said, version }));
         }
@@ -399,12 +407,6 @@ impl<H: Host> Map<H> {
         self.region.slice(proposal.place.offset, proposal.bytes as usize / 8)
     }
 
-    fn account_gone(&self, stripe: Stripe<'_>, segment: u32, bytes: u64) {
-        self.row(segment).sub_live(bytes);
-        // Relaxed: a hint.
-        stripe.items().fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Notes under the lock which items a clear has made dead, before anything newer is
     /// stored: every version given so far.
     fn catch_up(&self, stripe: Stripe<'_>) {
@@ -417,14 +419,15 @@ impl<H: Host> Map<H> {
             // Release, in this order: who sees the generation sees the version. [loom: clear]
             stripe.cleared_region().store(version, Ordering::Release);
             stripe.seen_region().store(region, Ordering::Release);
-            // Relaxed: a hint.
-            stripe.items().store(0, Ordering::Relaxed);
+            stripe.count_none();
         }
         if stripe.seen_default().load(Ordering::Relaxed) != default {
             // Release, in this order, as above.
             stripe.cleared_default().store(version, Ordering::Release);
             stripe.seen_default().store(default, Ordering::Release);
-            stripe.items().store(0, Ordering::Relaxed);
+            if !self.has_namespaces() {
+                stripe.count_none();
+            }
         }
     }
 
@@ -468,8 +471,11 @@ impl<H: Host> Map<H> {
                 if !is_true {
                     continue;
                 }
-                let leaves =
-                    |counter| Some((candidate.segment, candidate.shape.bytes, counter, candidate.meta.namespace));
+                let leaves = |counter| {
+                    let (segment, bytes) = (candidate.segment, candidate.shape.bytes);
+                    let (version, namespace) = (candidate.meta.version, candidate.meta.namespace);
+                    Some(Leaving { segment, bytes, version, namespace, counter })
+                };
                 if is_dead {
                     let leaves = leaves(Counter::Expirations);
                     return Some(Vacancy { bucket: met.bucket, slot, word, leaves });
@@ -565,25 +571,24 @@ impl<H: Host> Map<H> {
         // before its fence and scan. One of the two sees the other. [loom: touch]
         worker.publish_pin.store(u64::from(found.segment) + 1, Ordering::Release);
         fence(Ordering::SeqCst);
-        let stays =
-            matches!(self.row(found.segment).state().usage, crate::segment::Use::Open | crate::segment::Use::Sealed);
-        if !stays {
+        if !matches!(self.row(found.segment).state().usage, Use::Open | Use::Sealed) {
             return Ok(false);
         }
         let held = self.lock_stripe(&worker, hash.stripe(self.geometry.stripe_count), owner, &deadline)?;
         let again = self.find(hash, key, Manner::Look)?;
-        let is_there = again.is_some_and(|again| again.word.item() == found.word.item() && again.meta == *meta);
-        if is_there {
+        let same = again.filter(|again| again.word.item() == found.word.item() && again.meta == *meta);
+        // The bucket that it is in now: a split may have moved it since it was found first.
+        if let Some(Found { bucket, .. }) = &same {
             // Release: the bump before the change, so that a reader of the old expiry that
             // validates by the counter begins again.
-            found.bucket.counter().fetch_add(1, Ordering::Release);
+            bucket.counter().fetch_add(1, Ordering::Release);
             self.row(found.segment).note_expiry(expires_at_ms);
             // Release: the hint before the word that it must not be older than.
             self.region.word(found.offset + expires_at).store(expires_at_ms, Ordering::Release);
-            found.bucket.counter().fetch_add(1, Ordering::Release);
+            bucket.counter().fetch_add(1, Ordering::Release);
         }
         drop(held);
-        Ok(is_there)
+        Ok(same.is_some())
     }
 
     /// Longest key and value together that the region's largest item leaves room for.

@@ -1125,7 +1125,9 @@ int32_t cshm_set_log(cshm_log_function function, void *context);
 /*
  Tells the counters and sizes of the region: fills up to `capacity` of `stats`, and stores
  in `*count` how many there are, of which later versions have more. `stats` may be NULL if
- `capacity` is 0. Each is exact when nobody is at work; together they are not one instant.
+ `capacity` is 0. Each is exact when nobody is at work, but that of items and their bytes
+ what expired, or died with a clear, a namespace or a tag, may be counted until it is met.
+ Together they are not one instant.
  */
 int32_t cshm_stats(const struct cshm_cache *cache,
                    struct cshm_stat *stats,

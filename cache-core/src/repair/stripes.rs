@@ -53,7 +53,8 @@ struct Met<'m> {
     /// Where each key is, with its version.
     keys: HashMap<(Namespace, Vec<u8>), (u64, Place<'m>)>,
     version_max: u64,
-    live: u64,
+    /// Items that are counted.
+    items: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -61,7 +62,7 @@ struct Place<'m> {
     bucket: Bucket<'m>,
     slot: &'m AtomicU64,
     word: Slot,
-    is_dead: bool,
+    is_counted: bool,
 }
 
 impl<H: Host> Map<H> {
@@ -107,6 +108,8 @@ impl<H: Host> Map<H> {
         // Relaxed: these words change only under the lock that we hold.
         let cleared = [stripe.cleared_region(), stripe.cleared_default()].map(|word| word.load(Ordering::Relaxed));
         let cleared = cleared[0].max(cleared[1]);
+        // Relaxed, both: a hint.
+        stripe.uncounted().fetch_min(cleared, Ordering::Relaxed);
         let mut met = Met::default();
         let Some(led) = self.mend_directory(index, &mut met, repaired).filter(|_| cleared < VERSION_END) else {
             return Seen::Broken;
@@ -129,8 +132,8 @@ impl<H: Host> Map<H> {
             repaired.versions += 1;
         }
         // Relaxed: a hint.
-        if stripe.items().load(Ordering::Relaxed) != met.live {
-            stripe.items().store(met.live, Ordering::Relaxed);
+        if stripe.items().load(Ordering::Relaxed) != met.items {
+            stripe.items().store(met.items, Ordering::Relaxed);
             repaired.hints += 1;
         }
         match split {
@@ -325,17 +328,17 @@ impl<H: Host> Map<H> {
             };
             let key = (candidate.meta.namespace, key);
             let version = candidate.meta.version;
-            let is_dead = self.is_dead(&candidate.meta, self.stripe(index));
+            let is_counted = self.stripe(index).counts(version);
             met.version_max = met.version_max.max(version);
-            met.live += u64::from(!is_dead);
-            let place = Place { bucket, slot, word, is_dead };
+            met.items += u64::from(is_counted);
+            let place = Place { bucket, slot, word, is_counted };
             // The same key twice: the newer one stays.
             let older = match met.keys.get(&key) {
                 Some((other, _)) if *other > version => Some(place),
                 _ => met.keys.insert(key, (version, place)).map(|(_, place)| place),
             };
             if let Some(older) = older {
-                met.live -= u64::from(!older.is_dead);
+                met.items -= u64::from(older.is_counted);
                 repaired.slots += u64::from(older.bucket.replace(older.slot, older.word, |_| Slot(0)));
             }
         }
@@ -371,7 +374,7 @@ impl<H: Host> Map<H> {
                 word.store(least, Ordering::Release);
             }
         }
-        stripe.items().store(0, Ordering::Relaxed);
+        stripe.count_none();
         // After the root: nobody is led to them any more.
         self.give_back(index, blocks, &HashSet::new(), repaired);
         repaired.stripes_reset.push(index);

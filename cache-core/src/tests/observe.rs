@@ -6,7 +6,7 @@ use crate::lease::{Kind, Terms};
 use crate::observe::SegmentUse;
 use crate::stats::Counter;
 use crate::testing::{Bench, TestHost};
-use crate::types::{NEVER, WriteOptions};
+use crate::types::{Key, NEVER, Namespace, WriteOptions};
 
 #[test]
 fn the_segments_add_up_to_what_the_statistics_say() {
@@ -31,6 +31,58 @@ fn the_segments_add_up_to_what_the_statistics_say() {
     let live: u64 = seen.iter().filter(|info| info.usage != SegmentUse::Index).map(|info| info.live_bytes).sum();
     let counted = map.stats().live_bytes;
     assert!(live.abs_diff(counted) <= counted / 10, "{live} of {counted}");
+}
+
+#[test]
+fn items_and_their_bytes_are_counted_right_after_clears() {
+    // What a clear took off the count at once was taken off again when its space came back; and
+    // what was appended to a segment from before the clear was not counted at all.
+    let host = TestHost::default();
+    let bench = Bench::new(16 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let set = |from: u64, count: u64| {
+        for key in from..from + count {
+            map.set(&key.to_le_bytes(), &[1; 100], &WriteOptions::default()).unwrap();
+        }
+    };
+    set(0, 1_000);
+    let bytes_each = map.stats().live_bytes / 1_000;
+    set(1_000, 29_000);
+    map.set(b"large", &vec![1; 3_000_000], &WriteOptions::default()).unwrap();
+    // The same keys again, and others.
+    for from in [0, 0, 0, 100_000, 200_000, 300_000, 0] {
+        map.clear().unwrap();
+        assert_eq!((map.stats().items, map.stats().live_bytes), (0, 0));
+        set(from, 10_000);
+        while map.work(1 << 20).unwrap() {}
+        let stats = map.stats();
+        assert_eq!((stats.items, map.len()), (10_000, 10_000));
+        let more = stats.live_bytes.checked_sub(10_000 * bytes_each).expect("all that lives is counted");
+        assert!(more <= 2 * stats.segment_bytes, "{more} bytes too many: {stats:?}");
+    }
+}
+
+#[test]
+fn a_clear_of_one_namespace_takes_nothing_off_the_count_of_others() {
+    let host = TestHost::default();
+    let bench = Bench::new(4 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let users = map.namespace(b"users").unwrap();
+    let set_all = |space| {
+        for key in 0..500u32 {
+            map.set(Key::new(space, &key.to_le_bytes()), b"v", &WriteOptions::default()).unwrap();
+        }
+    };
+    set_all(Namespace::DEFAULT);
+    set_all(users);
+    for (cleared, other) in [(Namespace::DEFAULT, users), (users, Namespace::DEFAULT)] {
+        map.clear_of(cleared).unwrap();
+        // Catches up.
+        set_all(other);
+        assert!(map.stats().items >= 500);
+        set_all(cleared);
+        assert_eq!((map.stats().items, map.len()), (1_000, 1_000));
+    }
 }
 
 #[test]

@@ -52,7 +52,9 @@ unsafe fn fill(fields: &[(&str, u64)], stats: *mut Stat, capacity: usize, count:
 
 /// Tells the counters and sizes of the region: fills up to `capacity` of `stats`, and stores
 /// in `*count` how many there are, of which later versions have more. `stats` may be NULL if
-/// `capacity` is 0. Each is exact when nobody is at work; together they are not one instant.
+/// `capacity` is 0. Each is exact when nobody is at work, but that of items and their bytes
+/// what expired, or died with a clear, a namespace or a tag, may be counted until it is met.
+/// Together they are not one instant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_stats(cache: *const Cache, stats: *mut Stat, capacity: usize, count: *mut usize) -> i32 {
     boundary(|| {
