@@ -98,6 +98,9 @@ impl<H: Host> Map<H> {
                 Some(said) => Decision::Leave(said),
                 None => Decision::Remove(Cas::Stored(0)),
             })?;
+            if matches!(said, Cas::Stored(_)) {
+                self.note_delete(hash);
+            }
             return Ok(said);
         }
         let done = self.put(key, &[value], options, TagMarks::Now(options.tags), |there| match judge(there) {
@@ -136,28 +139,25 @@ impl<H: Host> Map<H> {
     /// # Errors
     /// `KeyEmpty`, `KeyTooLong`, `ReadOnly`, `Busy`.
     pub fn delete<'k>(&self, key: impl Into<Key<'k>>, timeout_ns: u64) -> Result<bool> {
-        let key = key.into();
-        let hash = self.hash_key(key)?;
-        let removed = self.settle(hash, key, timeout_ns, |there| match there {
-            Some(_) => Decision::Remove(true),
-            None => Decision::Leave(false),
-        })?;
-        self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
-        if removed {
-            self.note_delete(hash);
-        }
-        Ok(removed)
+        self.delete_if(key.into(), timeout_ns, |_| true)
     }
 
-    /// Removes `key` if it still has `version`. True if it did.
+    /// Removes `key` if it still has the version and the expiry of `there`, as a read reported
+    /// them. True if it did.
+    ///
+    /// A large value keeps its version when it is touched, so the expiry counts, too.
     ///
     /// # Errors
     /// As [`Map::delete`].
-    pub fn delete_version<'k>(&self, key: impl Into<Key<'k>>, version: u64, timeout_ns: u64) -> Result<bool> {
-        let key = key.into();
+    pub fn delete_version<'k>(&self, key: impl Into<Key<'k>>, there: &Meta, timeout_ns: u64) -> Result<bool> {
+        let seen = (there.version, there.expires_at_ms);
+        self.delete_if(key.into(), timeout_ns, |meta| (meta.version, meta.expires_at_ms) == seen)
+    }
+
+    fn delete_if(&self, key: Key<'_>, timeout_ns: u64, is_meant: impl Fn(&Meta) -> bool) -> Result<bool> {
         let hash = self.hash_key(key)?;
         let removed = self.settle(hash, key, timeout_ns, |there| match there {
-            Some(found) if found.meta.version == version => Decision::Remove(true),
+            Some(found) if is_meant(&found.meta) => Decision::Remove(true),
             _ => Decision::Leave(false),
         })?;
         self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
@@ -181,7 +181,7 @@ impl<H: Host> Map<H> {
         self.owner.ok_or(Error::ReadOnly)?;
         for _ in 0..RACES_MAX {
             let Some(meta) = self.get(key, destination)? else { return Ok(None) };
-            if self.delete_version(key, meta.version, timeout_ns)? {
+            if self.delete_version(key, &meta, timeout_ns)? {
                 return Ok(Some(meta));
             }
         }
@@ -337,12 +337,7 @@ impl<H: Host> Map<H> {
         self.owner.ok_or(Error::ReadOnly)?;
         let hash = self.hash_key(key)?;
         if expires_at_ms != NEVER && expires_at_ms <= self.now_ms() {
-            let removed = self.settle(hash, key, timeout_ns, |now| match now {
-                Some(found) if found.meta == *there => Decision::Remove(true),
-                _ => Decision::Leave(false),
-            })?;
-            self.count_in(key.namespace, Counter::Deletes, u64::from(removed));
-            return Ok(removed);
+            return self.delete_version(key, there, timeout_ns);
         }
         if there.value_bytes > COPY_BYTES_MAX {
             if self.touch_in_place(hash, key, there, expires_at_ms, timeout_ns)? {
@@ -384,7 +379,19 @@ impl<H: Host> Map<H> {
         parts: &[&[u8]],
         options: &WriteOptions,
     ) -> Result<Option<u64>> {
-        let done = self.put(key, parts, options, TagMarks::Kept(&old.tags), |there| match there {
+        self.replace_old(key, old, parts, options, TagMarks::Kept(&old.tags))
+    }
+
+    /// As [`Map::supersede`], with these tags.
+    pub(crate) fn replace_old(
+        &self,
+        key: Key<'_>,
+        old: &Old,
+        parts: &[&[u8]],
+        options: &WriteOptions,
+        tags: TagMarks<'_>,
+    ) -> Result<Option<u64>> {
+        let done = self.put(key, parts, options, tags, |there| match there {
             // A large value that was touched has its version still.
             Some(found) if (found.meta.version, found.meta.expires_at_ms) == (old.version, old.expires_at_ms) => {
                 Decision::Put(())

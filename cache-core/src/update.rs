@@ -1,11 +1,13 @@
 //! A change that is made of what is there: read, decide, replace if it is still there.
 //!
 //! Owns: the loop for callers whose decision is no operation of its own in `ops`. What they
-//! decide by is one completed version, and what they store replaces that version or nothing.
+//! decide by is one completed version with its expiry, and what they store replaces that or
+//! nothing.
 
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::map::Map;
+use crate::mark::TagMarks;
 use crate::ops::{Old, RACES_MAX};
 use crate::types::{Key, Meta, WriteOptions};
 
@@ -46,18 +48,17 @@ impl<H: Host> Map<H> {
             let timed = |options: WriteOptions<'o>| WriteOptions { timeout_ns, ..options };
             let done = match (change, there) {
                 (Change::Leave, _) | (Change::Remove, None) => Some(0),
-                (Change::Remove, Some(meta)) => self.delete_version(key, meta.version, timeout_ns)?.then_some(0),
+                (Change::Remove, Some(meta)) => self.delete_version(key, &meta, timeout_ns)?.then_some(0),
                 (Change::Put(options) | Change::Alter(options), None) => {
                     let options = timed(options);
                     if self.is_past(&options) { Some(0) } else { self.add(key, &value, &options)? }
                 }
                 (Change::Put(options) | Change::Alter(options), Some(meta)) if self.is_past(&options) => {
-                    self.delete_version(key, meta.version, timeout_ns)?.then_some(0)
+                    self.delete_version(key, &meta, timeout_ns)?.then_some(0)
                 }
-                (Change::Put(options), Some(meta)) => match self.cas(key, meta.version, &value, &timed(options))? {
-                    crate::Cas::Stored(version) => Some(version),
-                    _ => None,
-                },
+                (Change::Put(options), Some(_)) => {
+                    self.replace_old(key, &old, &[&value], &timed(options), TagMarks::Now(options.tags))?
+                }
                 (Change::Alter(options), Some(_)) => self.supersede(key, &old, &[&value], &timed(options))?,
             };
             if let Some(version) = done {

@@ -310,7 +310,7 @@ impl Cache {
             if is_outdated()
                 && let Some(meta) = map.meta(key)?
             {
-                map.delete_version(key, meta.version, TIMEOUT_NS_DEFAULT)?;
+                map.delete_version(key, &meta, TIMEOUT_NS_DEFAULT)?;
             }
             Ok(there)
         })?;

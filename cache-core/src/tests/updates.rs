@@ -153,16 +153,27 @@ fn a_change_does_not_undo_a_touch_that_came_between() {
     let host = TestHost::default();
     let bench = Bench::new(4 << 20, Mode::Evict);
     let map = bench.attach(&host, 0);
-    map.set(b"k", &[7; 40_000], &WriteOptions::default()).unwrap();
-    let mut has_touched = false;
-    map.update(b"k", WAIT_NS, &mut |there, value| {
-        if !std::mem::replace(&mut has_touched, true) {
-            assert!(map.touch(b"k", SOON_MS, WAIT_NS).unwrap());
-        }
-        let expires_at_ms = there.unwrap().0.expires_at_ms;
-        value.push(b'x');
-        Ok(Change::Alter(WriteOptions { expires_at_ms, ..WriteOptions::default() }))
-    })
-    .unwrap();
-    assert_eq!(map.meta(b"k").unwrap().unwrap().expires_at_ms, SOON_MS);
+    let changes: [fn(WriteOptions<'static>) -> Change<'static>; 3] =
+        [
+            Change::Alter,
+            Change::Put,
+            |options| {
+                if options.expires_at_ms == NEVER { Change::Remove } else { Change::Leave }
+            },
+        ];
+    for change in changes {
+        // So large that a touch leaves its version.
+        map.set(b"k", &[7; 40_000], &WriteOptions::default()).unwrap();
+        let mut has_touched = false;
+        map.update(b"k", WAIT_NS, &mut |there, value| {
+            let expires_at_ms = there.expect("it is touched, and not removed").0.expires_at_ms;
+            if !std::mem::replace(&mut has_touched, true) {
+                assert!(map.touch(b"k", SOON_MS, WAIT_NS).unwrap());
+            }
+            value.push(b'x');
+            Ok(change(WriteOptions { expires_at_ms, ..WriteOptions::default() }))
+        })
+        .unwrap();
+        assert_eq!(map.meta(b"k").unwrap().unwrap().expires_at_ms, SOON_MS);
+    }
 }

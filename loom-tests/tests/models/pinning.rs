@@ -141,7 +141,7 @@ fn read_pinned(view: View, compacts: bool) {
 }
 
 /// Larger than `COPY_BYTES_MAX`.
-fn large(number: u8) -> Vec<u8> {
+pub fn large(number: u8) -> Vec<u8> {
     vec![number; 32]
 }
 
@@ -163,9 +163,9 @@ fn read_large(compacts: bool) {
     sound(&reclaiming.join().expect("its end"));
 }
 
-const EXPIRES_AT_MS: u64 = 0x7777;
+pub const EXPIRES_AT_MS: u64 = 0x7777;
 
-fn touch_engine(process: &Process, _at: Linked) {
+pub fn touch_engine(process: &Process, _at: Linked) {
     process.map().touch(KEY, EXPIRES_AT_MS, u64::MAX).expect("time");
 }
 

@@ -8,6 +8,7 @@ use cache_core::{Witness, WriteOptions};
 use loom::thread;
 use loom_tests::{Case, check, model, twin};
 
+use crate::pinning::{EXPIRES_AT_MS, large, touch_engine};
 use crate::reading::{KEY, value};
 
 const TAG: &[u8] = b"t";
@@ -26,6 +27,8 @@ pub const CASES: &[Case] = &[
     model("witness.delete", 2, || {
         end_beside(|process| check(process.map().delete(KEY, u64::MAX).expect("time"), || "it was not there".into()));
     }),
+    model("witness.touch", 2, || touch_beside_split(touch_engine)),
+    twin("witness: a touch tells the bucket where the item was", 2, || touch_beside_split(touch_where_it_was)),
 ];
 
 /// A region in which `KEY` has value 1, with a tag, in a sealed segment; two processes, and what
@@ -91,4 +94,30 @@ fn end_beside(ends: fn(&Process)) {
     check(!(is_told && holds), || "a value still holds after its end".into());
     ending.join().expect("its end");
     check(!reader.map().still_holds(&witness), || "a value still holds after its end".into());
+}
+
+/// Stores the expiry of an item that stays where it is, between two bumps of the bucket that it
+/// was in before the split.
+fn touch_where_it_was(process: &Process, at: Linked) {
+    let counter = process.region().word(at.counter);
+    counter.fetch_add(1, Ordering::Release);
+    process.region().word(at.offset + 16).store(EXPIRES_AT_MS, Ordering::Release);
+    counter.fetch_add(1, Ordering::Release);
+}
+
+/// A large value gets another expiry where it lies, while a split moves its slot to another bucket,
+/// from which it is read. Who knows the expiry of before is not told that it holds.
+fn touch_beside_split(touch: fn(&Process, Linked)) {
+    let world = World::new(2);
+    let (toucher, reader) = (world.attach(0), world.attach(1));
+    toucher.set(KEY, &large(1));
+    toucher.seal();
+    let at = toucher.find(KEY).expect("it was set");
+    let touching = thread::spawn(move || touch(&toucher, at));
+    reader.split(KEY);
+    let (meta, witness) =
+        reader.map().get_witnessed(KEY, &mut Vec::new()).expect("a read that ends").expect("it was set");
+    touching.join().expect("its end");
+    let knows = meta.expires_at_ms == EXPIRES_AT_MS;
+    check(knows || !reader.map().still_holds(&witness), || "the expiry of before still holds".into());
 }

@@ -99,7 +99,7 @@ fn move_key(call: &Call<'_>, replaces: bool) -> Result<bool, Refusal> {
                 },
             };
             let at = database.writing_scope()?;
-            if at.map.delete_version(at.key(from), meta.version, options.timeout_ns)? {
+            if at.map.delete_version(at.key(from), &meta, options.timeout_ns)? {
                 return Ok(true);
             }
             // Somebody who is attached to the region changed it meanwhile: the change moves too.
