@@ -249,7 +249,7 @@ impl<H: Host> Map<H> {
     }
 
     /// True if every item of the segment expired or was cleared, by the hints.
-    fn is_bygone(&self, index: u32, moment: Moment) -> bool {
+    pub(crate) fn is_bygone(&self, index: u32, moment: Moment) -> bool {
         let row = self.row(index);
         // Relaxed: hints. The walk looks at each item anyway.
         row.latest_expiry_ms().load(Ordering::Relaxed) <= moment.now_ms || row.ticket() < moment.cleared_ticket

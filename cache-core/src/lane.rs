@@ -310,6 +310,26 @@ impl<H: Host> Map<H> {
         }
     }
 
+    /// Seals what is open and holds only what has expired, so that a sweep meets it.
+    pub(crate) fn seal_expired_lanes(&self) {
+        let Some(owner) = self.owner else { return };
+        let moment = self.moment();
+        for lane in 0..at::COUNT {
+            let has_expired = || {
+                self.open_segment(lane).is_some_and(|segment| {
+                    // Relaxed: a hint; protected by the lane's lock when it counts.
+                    self.row(segment).written().load(Ordering::Relaxed) > 0 && self.is_bygone(segment, moment)
+                })
+            };
+            if has_expired() && lock::try_acquire(self.lane_lock(lane), owner) {
+                let _held = Held::new(self.lane_lock(lane), &self.host);
+                if has_expired() {
+                    self.seal_locked(lane);
+                }
+            }
+        }
+    }
+
     /// A run of consecutive segments for one value larger than a segment.
     fn reserve_run(
         &self,

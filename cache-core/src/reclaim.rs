@@ -358,8 +358,13 @@ impl<H: Host> Map<H> {
     pub(crate) fn work_ahead(&self, worker: &Worker<'_>, budget: u64) -> Progress {
         let Some(owner) = self.owner else { return Progress::Nothing(false) };
         if self.census(&[]).free < self.free_target() {
-            return self.reclaim(worker, budget);
+            let progress = self.reclaim(worker, budget);
+            // A full region that drops nothing has nothing to reclaim until something has expired.
+            if !matches!(progress, Progress::Nothing(_)) {
+                return progress;
+            }
         }
+        self.seal_expired_lanes();
         if let Some(victim) = self.claim_half_walked(owner) {
             return victim.run(worker, budget);
         }

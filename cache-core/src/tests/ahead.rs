@@ -68,3 +68,37 @@ fn work_says_when_nothing_is_left() {
     assert!(map.stats().free_bytes >= map.free_target() * map.geometry().segment_bytes());
     assert!(map.validate().is_clean());
 }
+
+#[test]
+fn what_has_expired_goes_though_nobody_asks_for_it() {
+    for mode in [Mode::Evict, Mode::NoEvict] {
+        let host = TestHost::default();
+        let bench = Bench::new(4 << 20, mode);
+        let map = bench.attach(&host, 0);
+        let lives = WriteOptions::default();
+        let expires = WriteOptions { expires_at_ms: 2_000, ..lives };
+        // In a segment that is open still.
+        for number in 0..200u64 {
+            map.set(&number.to_le_bytes(), &[1; 100], &expires).unwrap();
+        }
+        host.now_ms.store(3_000, Ordering::Relaxed);
+        while map.work(64 << 10).unwrap() {}
+        assert_eq!((map.stats().items, map.stats().expirations), (0, 200), "{mode:?}");
+        // In a region that is full, beside as much that lives.
+        host.now_ms.store(1_000, Ordering::Relaxed);
+        let options = |number: u64| if number % 2 == 0 { &lives } else { &expires };
+        let count = (0..40_000u64)
+            .take_while(|number| map.set(&number.to_le_bytes(), &[1; 200], options(*number)).is_ok())
+            .count();
+        let expiring = map.stats().items
+            - (0..count as u64).step_by(2).filter(|n| map.contains(&n.to_le_bytes()).unwrap()).count() as u64;
+        let before = map.stats();
+        host.now_ms.store(3_000, Ordering::Relaxed);
+        while map.work(64 << 10).unwrap() {}
+        let stats = map.stats();
+        let gone = stats.expirations - before.expirations;
+        assert!(gone * 10 >= expiring * 9, "{mode:?}: {gone} of {expiring}");
+        assert!(stats.free_bytes >= map.free_target() * stats.segment_bytes, "{mode:?}: {stats:?}");
+        assert!(map.validate().is_clean());
+    }
+}
