@@ -1,8 +1,8 @@
 """Throws bytes at the parsers of what strangers send: `make fuzz SECONDS=60`.
 
 Every target under fuzz/fuzz_targets runs for so many seconds, under AddressSanitizer. What it finds is kept in
-target/fuzz/artifacts, and the inputs by which it came far in target/fuzz/corpus. Needs the nightly compiler;
-cargo-fuzz is installed into target/tools.
+target/fuzz/artifacts, and the inputs by which it came far in target/fuzz/corpus. Ends with 1 if something was found,
+and with 2 if a target could not be built. Needs the nightly compiler; cargo-fuzz is installed into target/tools.
 """
 
 import os
@@ -25,14 +25,25 @@ def targets() -> list[str]:
     return sorted(path.stem for path in (FUZZ / "fuzz_targets").glob("*.rs"))
 
 
+def environment() -> dict[str, str]:
+    # A toolchain that the environment names would win over the one asked for.
+    names = {name: value for name, value in os.environ.items() if name != "RUSTUP_TOOLCHAIN"}
+    return names | {
+        "CARGO_TARGET_DIR": str(WORK / "build"),
+        "PATH": f"{TOOLS / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+def cargo_fuzz(*words: str) -> int:
+    command = ["cargo", "+nightly", "fuzz", words[0], "--fuzz-dir", str(FUZZ), *words[1:]]
+    return subprocess.run(command, cwd=FUZZ, env=environment(), check=False).returncode
+
+
 def run(target: str, seconds: int) -> int:
-    """Fuzzes one target; 0 if nothing was found."""
+    """Fuzzes one target that is built; 0 if nothing was found."""
     corpus, artifacts = WORK / "corpus" / target, WORK / "artifacts" / target
     for directory in (corpus, artifacts):
         directory.mkdir(parents=True, exist_ok=True)
-    # A toolchain that the environment names would win over the one asked for.
-    environment = {name: value for name, value in os.environ.items() if name != "RUSTUP_TOOLCHAIN"}
-    environment["CARGO_TARGET_DIR"] = str(WORK / "build")
     seeds = FUZZ / "seeds" / target
     options = [
         f"-max_total_time={seconds}",
@@ -44,10 +55,8 @@ def run(target: str, seconds: int) -> int:
     ]
     if (dictionary := FUZZ / "dictionaries" / f"{target}.dict").exists():
         options.append(f"-dict={dictionary}")
-    command = ["cargo", "+nightly", "fuzz", "run", "--fuzz-dir", str(FUZZ), target, str(corpus)]
-    command += [str(seeds)] if seeds.is_dir() else []
-    environment["PATH"] = f"{TOOLS / 'bin'}{os.pathsep}{environment['PATH']}"
-    return subprocess.run([*command, "--", *options], cwd=FUZZ, env=environment, check=False).returncode
+    directories = [str(corpus), *([str(seeds)] if seeds.is_dir() else [])]
+    return cargo_fuzz("run", target, *directories, "--", *options)
 
 
 def main() -> int:
@@ -56,6 +65,10 @@ def main() -> int:
         install = ["cargo", "install", "--quiet", "--locked", "--root", str(TOOLS), "--version", VERSION, "cargo-fuzz"]
         subprocess.run(install, check=True)
     wanted = sys.argv[2:] or targets()
+    for target in wanted:
+        if cargo_fuzz("build", target) != 0:
+            print(f"{target}: NOT BUILT")
+            return 2
     found = [target for target in wanted if run(target, seconds) != 0]
     for target in wanted:
         print(f"{target}: {'FOUND SOMETHING, see target/fuzz/artifacts' if target in found else 'nothing found'}")

@@ -2,9 +2,8 @@
 #![no_main]
 
 use cache_server::serve::http::request::{BODY_BYTES_MAX, HEAD_BYTES_MAX, Parsed, field, parse};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| match parse(data) {
+libfuzzer_sys::fuzz_target!(|data: &[u8]| match parse(data) {
     Ok(Parsed::Whole(request, bytes)) => {
         assert!(bytes > 0 && bytes <= data.len());
         for form in [request.query.as_bytes(), request.body] {
