@@ -57,14 +57,17 @@ impl<'a> Stripe<'a> {
     }
     /// An item of this version is in the index no longer.
     pub fn count_gone(self, version: u64) {
-        // Relaxed: a hint.
-        self.items().fetch_sub(u64::from(self.counts(version)), Ordering::Relaxed);
+        if self.counts(version) {
+            // Relaxed: a hint.
+            self.items().fetch_sub(1, Ordering::Relaxed);
+        }
     }
     /// A new item is in the index, in the place of one of version `replaced`, if of any.
     pub fn count_new(self, replaced: Option<u64>) {
-        let is_more = replaced.is_none_or(|version| !self.counts(version));
-        // Relaxed: a hint.
-        self.items().fetch_add(u64::from(is_more), Ordering::Relaxed);
+        if replaced.is_none_or(|version| !self.counts(version)) {
+            // Relaxed: a hint.
+            self.items().fetch_add(1, Ordering::Relaxed);
+        }
     }
     /// All that there is goes off the count. The caller holds the lock.
     pub fn count_none(self) {

@@ -228,10 +228,6 @@ impl<H: Host> Map<H> {
         if end > row.backed_bytes(&self.geometry) {
             return Room::Unbacked { segment, bytes: end };
         }
-        if row.ticket() < self.cleared_ticket() {
-            // Opened before a clear: from here on not all in it was there then.
-            row.set_ticket(self.next_ticket());
-        }
         // Release: the pin is there before the space is anybody's; sealing takes the lane's
         // lock after us, so who finds the segment sealed finds the pin. [loom: late_publish]
         pin.store(u64::from(segment) + 1, Ordering::Release);
@@ -248,6 +244,17 @@ impl<H: Host> Map<H> {
         // Release: a walker that sees the new offset sees the headers below it. [loom: append]
         row.written().store(end, Ordering::Release);
         Room::Here(Place { segment, offset })
+    }
+
+    /// For the first writer of a stripe after a clear: what was open before it has new items by now,
+    /// and is not all dead.
+    pub(crate) fn renew_open_segments(&self) {
+        for segment in (0..at::COUNT).filter_map(|lane| self.open_segment(lane)) {
+            let row = self.row(segment);
+            if row.ticket() < self.cleared_ticket() {
+                row.set_ticket(self.next_ticket());
+            }
+        }
     }
 
     /// Puts a fresh segment into `lane`, sealing the one it had: that has no room for the
@@ -331,6 +338,7 @@ impl<H: Host> Map<H> {
     }
 
     /// A run of consecutive segments for one value larger than a segment.
+    #[inline(never)]
     fn reserve_run(
         &self,
         worker: &Worker<'_>,

@@ -1,6 +1,7 @@
 //! Marks: how many items die at one instant.
 //!
-//! Owns: the generation words of namespaces and tags. An item of a namespace carries a mark,
+//! Owns: the generation words of namespaces and tags, and how a stripe catches up with a clear of
+//! everything. An item of a namespace carries a mark,
 //! and one for each of its tags: the number of a generation word, and what the word held when
 //! the item was published. One addition to a word makes every item dead that carries it, and
 //! costs the items nothing; their space comes back with reclaim.
@@ -18,6 +19,7 @@
 use crate::candidate::Candidate;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::index::Stripe;
 use crate::item::{Head, Shape, TAGS};
 use crate::layout::{TAG_BYTES_MAX, TAG_COUNT_MAX, control, namespace};
 use crate::map::Map;
@@ -97,6 +99,41 @@ impl<H: Host> Map<H> {
         word.fetch_add(1, Ordering::AcqRel);
         self.note_ended_marks();
         Ok(())
+    }
+
+    /// Notes under the lock which items a clear has made dead, before anything newer is
+    /// stored: every version given so far.
+    #[inline(always)]
+    pub(crate) fn catch_up(&self, stripe: Stripe<'_>) {
+        // Acquire: the generation at the moment of our decision.
+        let region = self.control_word(control::REGION_GENERATION).load(Ordering::Acquire);
+        let default = self.control_word(control::DEFAULT_GENERATION).load(Ordering::Acquire).wrapping_add(region);
+        // Relaxed, both: these words change only under the lock that we hold.
+        let seen = (stripe.seen_region().load(Ordering::Relaxed), stripe.seen_default().load(Ordering::Relaxed));
+        if seen != (region, default) {
+            self.catch_up_with(stripe, region, default);
+        }
+    }
+
+    #[cold]
+    fn catch_up_with(&self, stripe: Stripe<'_>, region: u64, default: u64) {
+        // Relaxed loads: these words change only under the lock that we hold.
+        let version = stripe.version().load(Ordering::Relaxed);
+        let is_all = stripe.seen_region().load(Ordering::Relaxed) != region;
+        if is_all {
+            // Release, in this order: who sees the generation sees the version. [loom: clear]
+            stripe.cleared_region().store(version, Ordering::Release);
+            stripe.seen_region().store(region, Ordering::Release);
+        }
+        if stripe.seen_default().load(Ordering::Relaxed) != default {
+            // Release, in this order, as above.
+            stripe.cleared_default().store(version, Ordering::Release);
+            stripe.seen_default().store(default, Ordering::Release);
+        }
+        if is_all || !self.has_namespaces() {
+            stripe.count_none();
+            self.renew_open_segments();
+        }
     }
 
     /// Lets reclaim look for what died just now before it drops what lives: the hints of live

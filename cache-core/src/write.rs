@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::index::{Found, Manner, Path, Stripe};
 use crate::item::{Head, extra_bytes};
 use crate::lane::{Place, Request};
-use crate::layout::{KEY_BYTES_MAX, block, control, stripe};
+use crate::layout::{KEY_BYTES_MAX, block, stripe};
 use crate::lock::{self, Held, Owner};
 use crate::map::Map;
 use crate::mark::TagMarks;
@@ -405,30 +405,6 @@ impl<H: Host> Map<H> {
 
     fn words_of(&self, proposal: &Proposal<'_>) -> &[AtomicU64] {
         self.region.slice(proposal.place.offset, proposal.bytes as usize / 8)
-    }
-
-    /// Notes under the lock which items a clear has made dead, before anything newer is
-    /// stored: every version given so far.
-    fn catch_up(&self, stripe: Stripe<'_>) {
-        // Acquire: the generation at the moment of our decision.
-        let region = self.control_word(control::REGION_GENERATION).load(Ordering::Acquire);
-        let default = self.control_word(control::DEFAULT_GENERATION).load(Ordering::Acquire).wrapping_add(region);
-        // Relaxed loads: these words change only under the lock that we hold.
-        let version = stripe.version().load(Ordering::Relaxed);
-        if stripe.seen_region().load(Ordering::Relaxed) != region {
-            // Release, in this order: who sees the generation sees the version. [loom: clear]
-            stripe.cleared_region().store(version, Ordering::Release);
-            stripe.seen_region().store(region, Ordering::Release);
-            stripe.count_none();
-        }
-        if stripe.seen_default().load(Ordering::Relaxed) != default {
-            // Release, in this order, as above.
-            stripe.cleared_default().store(version, Ordering::Release);
-            stripe.seen_default().store(default, Ordering::Release);
-            if !self.has_namespaces() {
-                stripe.count_none();
-            }
-        }
     }
 
     /// An empty slot in the emptier bucket of the pair; else a dead item's; else, if the

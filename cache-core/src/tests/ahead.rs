@@ -86,7 +86,7 @@ fn what_has_expired_goes_though_nobody_asks_for_it() {
         assert_eq!((map.stats().items, map.stats().expirations), (0, 200), "{mode:?}");
         // In a region that is full, beside as much that lives.
         host.now_ms.store(1_000, Ordering::Relaxed);
-        let options = |number: u64| if number % 2 == 0 { &lives } else { &expires };
+        let options = |number: u64| if number.is_multiple_of(2) { &lives } else { &expires };
         let count = (0..40_000u64)
             .take_while(|number| map.set(&number.to_le_bytes(), &[1; 200], options(*number)).is_ok())
             .count();
