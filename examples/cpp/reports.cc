@@ -7,13 +7,13 @@
 #include <cache_shm.h>
 
 #include <atomic>
+#include <future>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 template <auto give_up> struct GiveUp {
@@ -60,18 +60,18 @@ int main() {
     try {
         Cache cache = open("example-reports", 16 << 20, CSHM_OPEN_EPHEMERAL);
         std::atomic<int> made{0};
-        std::vector<std::thread> threads;
-        std::atomic<int> good{0};
+        std::vector<std::future<std::string>> readers;
         for (int number = 0; number < 8; number++) {
-            threads.emplace_back([&] {
-                auto report = get_or_make(cache, "report:2026-11", 3'600'000, [&] {
+            readers.push_back(std::async(std::launch::async, [&] {
+                return get_or_make(cache, "report:2026-11", 3'600'000, [&] {
                     made++;
                     return std::string("everything is fine");
                 });
-                good += report == "everything is fine";
-            });
+            }));
         }
-        for (auto &thread : threads) thread.join();
+        int good = 0;
+        // What a thread throws comes out of here.
+        for (auto &reader : readers) good += reader.get() == "everything is fine";
         std::cout << "made " << made << " time, read " << good << " times\n";
     } catch (const std::exception &error) {
         std::cerr << error.what() << '\n';
