@@ -23,6 +23,7 @@ use cache_shm::{Cache, Scope, WriteOptions};
 use super::Shared;
 use super::clients::Client;
 use super::connection::{Step, Turn};
+use super::log;
 use super::resp::parse::Args;
 use super::users::User;
 use parse::{Block, KEY_BYTES_MAX, Parsed, Request};
@@ -212,7 +213,7 @@ impl State {
             None if args.get(0) == b"quit" => return false,
             None if is_http(args) => {
                 // A page in a browser that sends forms here must get nothing done.
-                tracing::warn!(client = self.client.id, address = self.client.address, "an HTTP request; closed");
+                log::http_request(&self.client, turn.now);
                 return false;
             }
             None => Err(UNKNOWN),
@@ -240,7 +241,7 @@ impl State {
         self.user = turn.shared.users().check(name, password);
         if self.user.is_none() {
             turn.counters.denied.add(1);
-            tracing::warn!(client = self.client.id, address = self.client.address, "a wrong password");
+            log::wrong_password(&self.client, turn.now);
             return Err(Refusal::fixed("CLIENT_ERROR authentication failure"));
         }
         self.tell_user();

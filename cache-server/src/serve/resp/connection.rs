@@ -8,6 +8,7 @@ use super::reply::{Refusal, SYNTAX};
 use super::server::REDIS_VERSION;
 use super::{Call, Done, Replies, parse, table};
 use crate::serve::clients::Client;
+use crate::serve::log;
 
 const WRONG_PASSWORD: Refusal = Refusal::fixed("WRONGPASS invalid username-password pair or user is disabled.");
 
@@ -48,8 +49,7 @@ pub fn auth(call: &mut Call<'_>) -> Done {
 fn log_in(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Done {
     let Some(user) = call.shared().users().check(name, password) else {
         call.turn.counters.denied.add(1);
-        let client = &call.state.client;
-        tracing::warn!(client = client.id, address = client.address, "a wrong password");
+        log::wrong_password(&call.state.client, call.turn.now);
         return Err(WRONG_PASSWORD);
     };
     call.state.user = Some(user);

@@ -28,6 +28,7 @@ use cache_shm::{Cache, Scope, WriteOptions};
 use super::Shared;
 use super::clients::Client;
 use super::connection::{Step, Turn};
+use super::log;
 use super::users::User;
 use parse::{Args, Limits, Parsed, Request};
 use reply::{Refusal, Reply};
@@ -185,7 +186,7 @@ impl State {
             Some(command) => command,
             // A page in a browser that sends forms here must get nothing done.
             None if args.get(0).eq_ignore_ascii_case(b"post") || args.get(0).eq_ignore_ascii_case(b"host:") => {
-                tracing::warn!(client = self.client.id, address = self.client.address, "an HTTP request; closed");
+                log::http_request(&self.client, turn.now);
                 return false;
             }
             None => {
