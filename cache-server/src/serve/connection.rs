@@ -79,10 +79,12 @@ impl Stream {
 /// What a protocol made of the bytes it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A request of so many bytes was answered.
+    /// So many bytes are done with: a request that was answered, or what is thrown away.
     Done(usize),
     /// There is none yet, and cannot be before there are so many bytes.
     More(usize),
+    /// The answer has taken its part of the turn; it goes on in the next.
+    Later,
     /// What was written is the last that the client gets.
     Close,
 }
@@ -149,6 +151,8 @@ pub struct Connection {
     is_over: bool,
     /// The socket's writability is waited for.
     is_waiting: bool,
+    /// An answer goes on in the next turn.
+    is_unfinished: bool,
     /// The last answer is written: close when it is sent.
     is_closing: bool,
     /// Since when the client's end is waited for.
@@ -183,6 +187,7 @@ impl Connection {
             is_ended: false,
             is_over: false,
             is_waiting: false,
+            is_unfinished: false,
             is_closing: false,
             lingering: None,
             active: now,
@@ -209,6 +214,16 @@ impl Connection {
             Protocol::Http(_) => 0,
         };
         self.input.capacity() + self.output.capacity() + remembered
+    }
+
+    /// The client has yet to say its password.
+    pub fn is_stranger(&self) -> bool {
+        match &self.protocol {
+            Protocol::Resp(session) => session.is_stranger(),
+            Protocol::Memcached(session) => session.is_stranger(),
+            // Each request says who asks.
+            Protocol::Http(_) => false,
+        }
     }
 
     /// Nothing of a request or an answer is under way.
@@ -276,12 +291,17 @@ impl Connection {
                 let count = self.receive(&mut buffers.input, turn)?;
                 let taken = self.serve_all(&buffers.input[..count], &mut buffers.output, turn);
                 self.input.extend_from_slice(&buffers.input[taken..count]);
-                let is_all = !self.is_readable && !self.is_closing;
+                let is_all = !self.is_readable && !self.is_closing && !self.is_unfinished;
                 if is_all && (1..=TOGETHER_BYTES).contains(&buffers.output.len()) {
                     self.output.append(&mut buffers.output);
                     return Ok(Again::Unsent);
                 }
                 self.send(&mut buffers.output, turn)?;
+            }
+            if std::mem::take(&mut self.is_unfinished) {
+                // It is we who take our time.
+                self.active = turn.now;
+                break;
             }
         }
         Ok(Again::Soon)
@@ -309,8 +329,7 @@ impl Connection {
     /// Answers the requests in `input`; returns how much of it they were.
     fn serve_all(&mut self, input: &[u8], output: &mut Vec<u8>, turn: &Turn<'_>) -> usize {
         let mut taken = 0;
-        let began = Instant::now();
-        let mut commands = 0;
+        let (began, commands_before) = (Instant::now(), turn.counters.commands.get());
         self.needed = 1;
         while taken < input.len() && output.len() < PAUSE_BYTES {
             let step = match &mut self.protocol {
@@ -319,26 +338,25 @@ impl Connection {
                 Protocol::Http(session) => session.step(&input[taken..], output, turn),
             };
             match step {
-                Step::Done(bytes) => {
-                    taken += bytes;
-                    commands += 1;
-                }
+                Step::Done(bytes) => taken += bytes,
                 Step::More(needed) => {
                     self.needed = needed;
                     break;
                 }
+                Step::Later => {
+                    self.is_unfinished = true;
+                    break;
+                }
                 Step::Close => {
                     self.is_closing = true;
-                    commands += 1;
                     taken = input.len();
                     break;
                 }
             }
         }
-        // A look at the page is no command of a cache.
-        if !matches!(self.protocol, Protocol::Http(_)) {
-            turn.counters.durations.add(began.elapsed(), commands);
-        }
+        // Those that were counted, so that both numbers are one: a look at the page is no command of
+        // a cache, nor is a piece of what is thrown away.
+        turn.counters.durations.add(began.elapsed(), turn.counters.commands.get() - commands_before);
         taken
     }
 

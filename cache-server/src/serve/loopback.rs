@@ -76,6 +76,7 @@ impl Loopback {
                         assert!(taken + needed > known, "what is there is enough");
                         break;
                     }
+                    Step::Later => {}
                     Step::Close => break 'pieces,
                 }
             }

@@ -24,6 +24,8 @@ use super::{http, memcached, resp};
 
 /// Bytes of a read.
 const INPUT_BYTES: usize = 64 << 10;
+/// What a stranger may keep when there is no room.
+const STRANGER_BYTES: usize = 1 << 10;
 /// How often connections are looked at of which nothing is heard.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How long clients may take the rest of their replies when the server ends.
@@ -176,12 +178,10 @@ impl Worker {
                     Ok(Again::Unsent) => unsent.push(index),
                     Err(end) => close(shared, number, &mut connections, index, end, &poll),
                 }
-                if all > shared.limits.buffers_bytes {
-                    // Not whoever came last, but whoever has most.
-                    let most = connections.iter().max_by_key(|(_, connection)| connection.buffered());
-                    if let Some((index, _)) = most.filter(|(_, connection)| connection.buffered() > INPUT_BYTES) {
-                        close(shared, number, &mut connections, index, End::Overflow, &poll);
-                    }
+                if all > shared.limits.buffers_bytes
+                    && let Some(index) = heaviest(&connections)
+                {
+                    close(shared, number, &mut connections, index, End::Overflow, &poll);
                 }
             }
             for index in unsent.drain(..) {
@@ -219,6 +219,17 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whose end makes room: not who came last, but who has most; and nobody who said a password
+/// while a stranger keeps anything worth it.
+fn heaviest(connections: &Slab<Connection>) -> Option<usize> {
+    let weighed = connections.iter().filter_map(|(index, connection)| {
+        let (is_stranger, bytes) = (connection.is_stranger(), connection.buffered());
+        let least = if is_stranger { STRANGER_BYTES } else { INPUT_BYTES };
+        (bytes > least).then_some((is_stranger, bytes, index))
+    });
+    weighed.max().map(|(_, _, index)| index)
 }
 
 fn close(shared: &Shared, number: usize, connections: &mut Slab<Connection>, index: usize, end: End, poll: &Poll) {

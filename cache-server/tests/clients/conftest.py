@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import redis
+
+if TYPE_CHECKING:
+    from . import memcached
 
 SECONDS = 20.0
 """More than a server ever needs to begin, to end or to answer."""
@@ -144,6 +147,24 @@ def redis_path() -> Iterator[str]:
     process.kill()
     process.wait(SECONDS)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def place_with(serve: Callable[..., Served], directory: Path) -> Callable[..., memcached.Place]:
+    """Starts a server for memcached's clients, with flags."""
+    from .memcached import Place  # It imports this module.
+
+    def start(*flags: str, **options: str) -> memcached.Place:
+        path = directory / "memcached.sock"
+        return Place(serve("--memcached-socket", str(path), *flags, **options), path)
+
+    return start
+
+
+@pytest.fixture
+def place(place_with: Callable[..., memcached.Place]) -> Iterator[memcached.Place]:
+    """A server as it is without more options."""
+    yield place_with()
 
 
 def client(served: Served, **options: object) -> redis.Redis:

@@ -14,70 +14,12 @@ from pathlib import Path
 import pylibmc
 import pytest
 from pymemcache import serde
-from pymemcache.client.base import Client, PooledClient
+from pymemcache.client.base import PooledClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheServerError, MemcacheUnknownCommandError
 
-from pycache import Cache
+from .conftest import SECONDS, wait_for
+from .memcached import Place, read_until
 
-from .conftest import SECONDS, Served, ended, wait_for
-
-
-class Place:
-    """A server that memcached's clients reach."""
-
-    def __init__(self, served: Served, socket_path: Path) -> None:
-        """A server that runs, and its socket."""
-        self.served = served
-        self.path = str(socket_path)
-
-    def connect(self) -> socket.socket:
-        """A bare connection."""
-        link = socket.socket(socket.AF_UNIX)
-        link.settimeout(SECONDS)
-        link.connect(self.path)
-        return link
-
-    def ask(self, request: bytes, end: bytes) -> bytes:
-        """What comes on a connection of its own until `end`, or until the server closes it."""
-        with self.connect() as link:
-            link.sendall(request)
-            return read_until(link, end)
-
-    def client(self, **options: object) -> Client:
-        """pymemcache, as it is most used."""
-        return Client(self.path, timeout=SECONDS, connect_timeout=SECONDS, **options)
-
-    def cache(self) -> Cache:
-        """The region itself."""
-        return Cache(self.served.region, dir=str(self.served.directory))
-
-
-def read_until(link: socket.socket, end: bytes) -> bytes:
-    """What comes until `end`, or until the other closes."""
-    reply = b""
-    while not reply.endswith(end):
-        part = link.recv(1 << 16)
-        if not part:
-            break
-        reply += part
-    return reply
-
-
-@pytest.fixture
-def place_with(serve: Callable[..., Served], directory: Path) -> Callable[..., Place]:
-    """Starts a server for memcached's clients, with flags."""
-
-    def start(*flags: str, **options: str) -> Place:
-        path = directory / "memcached.sock"
-        return Place(serve("--memcached-socket", str(path), *flags, **options), path)
-
-    return start
-
-
-@pytest.fixture
-def place(place_with: Callable[..., Place]) -> Iterator[Place]:
-    """A server as it is without more options."""
-    yield place_with()
 
 
 def test_pymemcache_does_what_it_does_with_memcached(place: Place) -> None:
@@ -272,47 +214,6 @@ def test_what_is_no_talk_of_memcached_is_closed(place: Place, request_: bytes) -
         assert place.ask(request_, b"never") == b""
         other.sendall(b"mn\r\n")
         assert read_until(other, b"MN\r\n") == b"MN\r\n"
-
-
-def test_a_password_is_asked_for_before_anything_else(place_with: Callable[..., Place], directory: Path) -> None:
-    """Nothing is told or done before the first `set` has the user and the password."""
-    for name, secret in (("password", "s3cret"), ("reader", "look")):
-        (directory / name).write_text(secret)
-        (directory / name).chmod(0o600)
-    place = place_with(
-        "--password-file", str(directory / "password"), "--reader-password-file", str(directory / "reader")
-    )
-    refused = b"CLIENT_ERROR unauthenticated\r\n"
-    with place.connect() as link:
-
-        def ask(request: bytes) -> bytes:
-            link.sendall(request)
-            return read_until(link, b"\r\n")
-
-        assert ask(b"get k\r\n") == refused and ask(b"version\r\n") == refused and ask(b"\r\n") == refused
-        assert ask(b"set k 0 0 13\r\ndefault wrong\r\n") == b"CLIENT_ERROR authentication failure\r\n"
-        assert ask(b"set k 0 0 3\r\none\r\n") == b"CLIENT_ERROR bad authentication token format\r\n"
-        assert ask(b"set k 0 0 5000\r\n") == b"CLIENT_ERROR auth token too long\r\n"
-        link.sendall(b"x" * 5002)
-        assert ask(b"get k\r\n") == refused
-        assert ask(b"set k 0 0 14\r\ndefault s3cret\r\n") == b"STORED\r\n"
-        assert ask(b"get k\r\n") == b"END\r\n"
-        assert ask(b"set k 0 0 1\r\n1\r\n") == b"STORED\r\n"
-    with place.connect() as link:
-        link.sendall(b"set k 0 0 11\r\nreader look\r\nget k\r\nset k 0 0 1\r\n2\r\nmg k v N1\r\ngat 1 k\r\nflush_all\r\nmn\r\n")
-        denied = b"CLIENT_ERROR user reader may change nothing\r\n"
-        wanted = b"STORED\r\nVALUE k 0 1\r\n1\r\nEND\r\n" + 4 * denied + b"MN\r\n"
-        assert read_until(link, b"MN\r\n") == wanted
-
-
-def test_an_address_of_the_network_needs_a_password_or_the_word_of_its_owner(place_with: Callable[..., Place]) -> None:
-    """Any user of the host reaches the loopback."""
-    refused = ended("serve", "never", "--memcached-bind", "127.0.0.1:0")
-    assert refused.returncode != 0 and "--memcached-bind" in refused.stderr and "password_file" in refused.stderr
-    place = place_with("--memcached-bind", "127.0.0.1:0", "--no-auth")
-    address = next(where for where in place.served.places if where.startswith("127.0.0.1:"))
-    client = Client(("127.0.0.1", int(address.rsplit(":", 1)[1])), timeout=SECONDS)
-    assert client.set("k", b"1", noreply=False) and client.get("k") == b"1"
 
 
 def test_those_who_are_too_many_are_told_so(place_with: Callable[..., Place]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import socket
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from pycache import Cache
 
 from .conftest import SECONDS, Served, need, wait_for
 
@@ -31,7 +34,32 @@ DIFFERENT = {
     b"touch k 0": b"TOUCHED\r\n",
     b"flush_all 10": b"CLIENT_ERROR invalid exptime argument\r\n",
     b"stats items": b"END\r\n",
+    b"stats detail on": b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
+    b"stats cachedump 1 1": b"CLIENT_ERROR stats cachedump not allowed\r\n",
+    b"flush_all 1 2": b"CLIENT_ERROR invalid exptime argument\r\n",
+    b"ma n t T100 N100": b"HD t100\r\n",
+    b"mg aGVsbG8=aGVsbG8= b": b"CLIENT_ERROR error decoding key\r\n",
+    b"mg aw== b k": b"HD kaw== b\r\n",
+    b"ms longer 2\r\n99": b"HD\r\n",
+    b"md longer I T50": b"HD\r\n",
+    b"ma longer T100 v": b"VA 3\r\n100\r\n",
+    b"mg longer R1000 v t": b"VA 3 t100 X W\r\n100\r\n",
 }
+
+# More than an item may have in either.
+LARGE_BYTES = 20_000_000
+
+
+# Numbers as C reads them.
+ODD_NUMBERS = [
+    [b"set k 0 0 %d\r\n" % len(value) + value, b"incr k 1", b"get k", b"ma k MD v"]
+    for value in [b" 12", b"12 ", b"+12", b"0012", b"12x", b"12 x", b"12\0x", b"\x00012", b"\x0b12\x0c", b"-0", b"-", b"-1", b"- 1"]
+    + [b"-18446744073709551615", b"-18446744073709551616", b"0" * 30 + b"7", b" " * 30 + b"7", b"\n7", b"", b" "]
+]
+ODD_NUMBERS += [
+    [b"set k 0 0 1\r\n5", b"incr k " + delta, b"ma k v D" + delta, b"touch k " + delta, b"set k " + delta + b" 0 1\r\n5", b"get k"]
+    for delta in [b"\t1", b"1\t", b"-0", b"-1", b"+1", b"1x", b"-18446744073709551615", b"\x0b1\x0c"]
+]
 
 
 class Talk:
@@ -48,7 +76,8 @@ class Talk:
         """The reply to a request; its versions are kept and hidden, and its times rounded."""
         self.link.sendall(request.replace(b"{cas}", self.cas) + b"\r\nmn\r\n")
         reply = b""
-        while not reply.endswith(b"MN\r\n"):
+        ends = 2 if request.startswith(b"mn") else 1
+        while not reply.endswith(b"MN\r\n" * ends):
             part = self.link.recv(1 << 16)
             if not part:
                 return reply + b"(closed)"
@@ -85,21 +114,37 @@ def sessions() -> list[list[bytes]]:
             blocks[-1].append(line)
         else:
             blocks.append([])
-    return [requests("\n".join(block)) for block in blocks]
+    return [requests("\n".join(block)) for block in blocks] + ODD_NUMBERS
 
 
-@pytest.fixture(scope="module")
-def memcached_path() -> Iterator[str]:
+def without_blanks(reply: bytes) -> bytes:
+    """A reply without the blanks that memcached leaves where a number became shorter."""
+
+    def shorter(found: re.Match[bytes]) -> bytes:
+        return found[1] + b" %d" % len(found[3]) + found[2] + b"\r\n" + found[3] + b"\r"
+
+    return re.sub(rb"^(VA|VALUE \S+ \d+) \d+(.*)\r\n(\d+) +\r$", shorter, reply, flags=re.MULTILINE)
+
+
+@contextlib.contextmanager
+def memcached(*options: str) -> Iterator[str]:
     """The socket of a real memcached."""
     program = need("memcached")
     directory = tempfile.mkdtemp(prefix="memcached-", dir="/dev/shm")
     path = f"{directory}/memcached.sock"
-    process = subprocess.Popen([program, "-s", path, "-u", "root", "-U", "0"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([program, "-s", path, "-u", "root", "-U", "0", *options], stderr=subprocess.DEVNULL)
     wait_for(lambda: Path(path).exists())
     yield path
     process.kill()
     process.wait(SECONDS)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def memcached_path() -> Iterator[str]:
+    """The socket of a real memcached as it is without options."""
+    with memcached() as path:
+        yield path
 
 
 @pytest.fixture
@@ -119,10 +164,66 @@ def test_replies_are_those_of_memcached(path: str, memcached_path: str) -> None:
             assert talk.ask(b"flush_all") == b"OK\r\n"
         for request in session:
             got, wanted = ours.ask(request), theirs.ask(request)
-            # memcached leaves blanks where a number became shorter.
-            if got != re.sub(rb"^(VA|VALUE)(.*) 2\r\n9 \r$", rb"\1\2 1\r\n9\r", wanted, flags=re.MULTILINE):
+            if got != without_blanks(wanted):
                 differing.append((request, got, wanted))
     assert not differing, "\n".join(f"{request!r}\n  {got!r}\n  {wanted!r}" for request, got, wanted in differing)
+
+
+STORES = ["set k 0 0 N", "add k 0 0 N", "replace k 0 0 N", "append k 0 0 N", "prepend k 0 0 N", "cas k 0 0 N {cas}"]
+STORES += ["cas k 0 0 N 1", "set k 0 0 N noreply", "cas k 0 0 N {cas} noreply", "ms k N", "ms k N ME", "ms k N MR"]
+STORES += ["ms k N MA", "ms k N C{cas}", "ms k N C1 q", "ms k N I C{cas}"]
+
+
+@pytest.mark.parametrize("request_", ["append k 0 0 N", "prepend k 0 0 N", "ms k N MA", "ms k N MP q"])
+def test_what_grows_too_large_is_not_stored_and_stays(
+    serve: Callable[..., Served], directory: Path, memcached_path: str, request_: str
+) -> None:
+    """Each of two parts may be an item, but not both together."""
+    place = str(directory / "memcached.sock")
+    serve("--memcached-socket", place, size="4MiB")
+    part = b"\r\n" + b"x" * 700_000
+    replies = []
+    for talk in (Talk(place), Talk(memcached_path)):
+        assert talk.ask(b"set k 0 0 700000" + part) == b"STORED\r\n"
+        replies.append([talk.ask(request_.replace("N", "700000").encode() + part), talk.ask(b"mg k s")])
+    assert replies[0] == replies[1]
+
+
+@pytest.mark.parametrize("request_", STORES)
+def test_a_value_that_is_too_large_leaves_what_it_leaves_in_memcached(
+    path: str, memcached_path: str, request_: str
+) -> None:
+    """The old value goes or stays; what is exchanged by its version stays."""
+    replies = []
+    for talk in (Talk(path), Talk(memcached_path)):
+        talk.ask(b"set k 0 0 3\r\nold")
+        talk.ask(b"gets k")
+        large = request_.replace("N", str(LARGE_BYTES), 1).encode() + b"\r\n" + b"x" * LARGE_BYTES
+        replies.append([talk.ask(large), talk.ask(b"get k")])
+    assert replies[0] == replies[1]
+
+
+# Of a key that is there nothing is made in any case: no room is needed.
+@pytest.mark.parametrize("request_", [request for request in STORES if request not in {"add k 0 0 N", "ms k N ME"}])
+def test_a_value_without_room_leaves_what_it_leaves_in_memcached(
+    serve: Callable[..., Served], directory: Path, request_: str
+) -> None:
+    """In a region that drops nothing, as in a memcached that drops nothing."""
+    place = str(directory / "memcached.sock")
+    Cache("served", dir=str(directory), size="8MiB", evict=False).close()
+    serve("--memcached-socket", place, size="8MiB")
+    replies = []
+    with memcached("-M", "-m", "8") as memcached_path:
+        for talk in (Talk(place), Talk(memcached_path)):
+            talk.ask(b"set k 0 0 3\r\nold")
+            talk.ask(b"gets k")
+            number, large = 0, b"x" * 300_000
+            while talk.ask(b"add %d 0 0 %d\r\n" % (number, len(large)) + large) == b"STORED\r\n":
+                number += 1
+            assert number > 10
+            large = request_.replace("N", str(len(large)), 1).encode() + b"\r\n" + large
+            replies.append([talk.ask(large), talk.ask(b"get k")])
+    assert replies[0] == replies[1]
 
 
 def test_what_cannot_be_kept_is_refused(path: str) -> None:

@@ -4,7 +4,7 @@ use cache_shm::{Change, WriteOptions};
 
 use super::expiry::moment;
 use super::flags::{Flags, LONG_OPAQUE, TOO_MANY};
-use super::reply::{BAD_EXPIRY, BAD_FORMAT, Refusal, line};
+use super::reply::{BAD_EXPIRY, Refusal, line};
 use super::retrieve::STALE;
 use super::{Call, Done, key, parse};
 
@@ -25,18 +25,21 @@ pub fn delete(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// A refusal of flags as the commands md and ma have it.
-pub fn hidden(refusal: Refusal) -> Refusal {
-    if [BAD_FORMAT, TOO_MANY, LONG_OPAQUE].contains(&refusal) {
-        refusal
-    } else {
-        Refusal::fixed("CLIENT_ERROR invalid or duplicate flag")
-    }
+/// The flags of md and ma, which do not say what is wrong with one.
+pub fn flags<'a>(call: &Call<'a>) -> Result<Flags<'a>, Refusal> {
+    key(call.args.get(1))?;
+    Flags::read(call.args, 2).map_err(|refusal| {
+        if [TOO_MANY, LONG_OPAQUE].contains(&refusal) {
+            refusal
+        } else {
+            Refusal::fixed("CLIENT_ERROR invalid or duplicate flag")
+        }
+    })
 }
 
 /// `md key [flag ...]`
 pub fn md(call: &mut Call<'_>) -> Done {
-    let flags = Flags::read(call.args, 2).map_err(hidden)?;
+    let flags = flags(call)?;
     let at = call.state.cache.writing_scope()?;
     let options = call.options();
     let expires_at_ms = flags.ttl.map(|seconds| moment(call, seconds, at.map.now_ms()));
@@ -51,21 +54,14 @@ pub fn md(call: &mut Call<'_>) -> Done {
             return Ok(Change::Leave);
         }
         code = "HD";
-        if !flags.invalidate && !flags.removes_value {
+        if !flags.invalidate {
             return Ok(Change::Remove);
         }
-        let mut options = options.keeping(meta);
-        if flags.removes_value {
-            options = WriteOptions { kind: cache_shm::kind::BYTES, client_flags: 0, server_flags: 0, ..options };
-        } else {
-            value.extend_from_slice(old);
-        }
-        if flags.invalidate {
-            // Nobody was told yet to make it anew.
-            options.server_flags = STALE;
-            options.expires_at_ms = expires_at_ms.unwrap_or(options.expires_at_ms);
-        }
-        Ok(Change::Alter(options))
+        value.extend_from_slice(old);
+        let options = options.keeping(meta);
+        let expires_at_ms = expires_at_ms.unwrap_or(options.expires_at_ms);
+        // Nobody was told yet to make it anew.
+        Ok(Change::Alter(WriteOptions { server_flags: STALE, expires_at_ms, ..options }))
     })?;
     if flags.quiet && code == "HD" {
         return Ok(());

@@ -2,17 +2,20 @@
 //!
 //! Owns: the words behind the key of a meta command. A flag that this server cannot keep is
 //! refused as one that memcached does not know: `h` and `l` (the region does not note when a
-//! key was read) and `E` (versions are the region's own).
+//! key was read).
 
 use std::borrow::Cow;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 
 use super::parse::{self, KEY_BYTES_MAX};
 use super::reply::{BAD_FORMAT, Refusal, number};
 use crate::serve::resp::parse::Args;
 
+/// Keys that are no text. The bits behind a key may be any, as in memcached.
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 /// Words of a line.
 const WORDS_MAX: usize = 19;
 /// Bytes of an opaque word, its `O` counted.
@@ -25,7 +28,8 @@ const INVALID: Refusal = Refusal::fixed("CLIENT_ERROR invalid flag");
 const DUPLICATE: Refusal = Refusal::fixed("CLIENT_ERROR duplicate flag");
 /// More words than are taken.
 pub const TOO_MANY: Refusal = Refusal::fixed("CLIENT_ERROR options flags are too long");
-const BAD_KEY: Refusal = Refusal::fixed("CLIENT_ERROR error decoding key");
+/// The key is no base64.
+pub const BAD_KEY: Refusal = Refusal::fixed("CLIENT_ERROR error decoding key");
 /// An opaque word that is too long.
 pub const LONG_OPAQUE: Refusal = Refusal::fixed("CLIENT_ERROR opaque token too long");
 const BAD_MODE: Refusal = Refusal::fixed("CLIENT_ERROR incorrect length for M token");
@@ -45,14 +49,14 @@ pub struct Flags<'a> {
     pub no_touch: bool,
     /// `I`: what is there becomes stale.
     pub invalidate: bool,
-    /// `x`: the value goes, and the item stays.
-    pub removes_value: bool,
     /// `C`: the version that must be there.
     pub cas: Option<u64>,
     /// `T`: when it expires.
     pub ttl: Option<i64>,
-    /// `N`: what is missing is made, and expires then.
-    pub vivify: Option<i64>,
+    /// `N`: what is missing is made.
+    pub vivifies: bool,
+    /// `N` or `T`, whichever is later: when that expires.
+    pub new_ttl: i64,
     /// `R`: it is made anew when it expires sooner than this.
     pub recache: Option<i64>,
     /// `F`: the client's flags.
@@ -83,10 +87,10 @@ impl<'a> Flags<'a> {
             quiet: false,
             no_touch: false,
             invalidate: false,
-            removes_value: false,
             cas: None,
             ttl: None,
-            vivify: None,
+            vivifies: false,
+            new_ttl: 0,
             recache: None,
             client_flags: 0,
             mode: None,
@@ -113,11 +117,14 @@ impl<'a> Flags<'a> {
         let seconds = || parse::seconds(token).ok_or(BAD_TOKEN);
         match letter {
             b'b' => {
-                self.key = STANDARD.decode(&self.key).ok().filter(|key| !key.is_empty()).ok_or(BAD_KEY)?.into();
+                self.key = BASE64.decode(&self.key).ok().filter(|key| !key.is_empty()).ok_or(BAD_KEY)?.into();
                 self.is_base64 = true;
             }
-            b'N' => self.vivify = Some(seconds()?),
-            b'T' => self.ttl = Some(seconds()?),
+            b'N' => (self.vivifies, self.new_ttl) = (true, seconds()?),
+            b'T' => {
+                self.new_ttl = seconds()?;
+                self.ttl = Some(self.new_ttl);
+            }
             b'R' => self.recache = Some(seconds()?),
             b'C' => self.cas = Some(parse::unsigned(token).ok_or(BAD_TOKEN)?),
             b'F' => self.client_flags = parse::flags(token).ok_or(BAD_FORMAT)?,
@@ -132,12 +139,20 @@ impl<'a> Flags<'a> {
             b'q' => self.quiet = true,
             b'u' => self.no_touch = true,
             b'I' => self.invalidate = true,
-            b'x' => self.removes_value = true,
             // Answered, or, for `P` and `L`, for proxies.
             b'O' | b'P' | b'L' | b'k' | b's' | b't' | b'c' | b'f' => {}
             _ => return Err(INVALID),
         }
         Ok(())
+    }
+
+    /// Writes the key as the client says it.
+    pub fn tell_key(&self, out: &mut Vec<u8>) {
+        if self.is_base64 {
+            out.extend_from_slice(BASE64.encode(&self.key).as_bytes());
+        } else {
+            out.extend_from_slice(&self.key);
+        }
     }
 
     /// Writes what the flags ask to be told, in their order, each behind a blank; `number_of` has
@@ -151,7 +166,7 @@ impl<'a> Flags<'a> {
                 }
                 Some(b'k') => {
                     out.extend_from_slice(b" k");
-                    out.extend_from_slice(self.words.get(1));
+                    self.tell_key(out);
                     if self.is_base64 {
                         out.extend_from_slice(b" b");
                     }

@@ -33,7 +33,7 @@ use reply::{BAD_FORMAT, Refusal, UNKNOWN};
 type Done = Result<(), Refusal>;
 
 /// What a client may send before it has said its password.
-const STRANGER_BYTES_MAX: u64 = 1024;
+const STRANGER: parse::Limits = parse::Limits { block_bytes: 1024, keys_bytes: parse::LINE_BYTES_MAX };
 /// A change is refused to who may only read.
 const READ_ONLY: Refusal = Refusal::fixed("CLIENT_ERROR user reader may change nothing");
 
@@ -41,6 +41,8 @@ const READ_ONLY: Refusal = Refusal::fixed("CLIENT_ERROR user reader may change n
 pub struct Session {
     request: Request,
     state: State,
+    /// The word that the answer goes on with; 0 if none is under way.
+    next: usize,
     /// Bytes of a block that was too large, and are thrown away.
     unwanted: u64,
 }
@@ -63,6 +65,9 @@ struct Call<'a> {
     args: Args<'a>,
     /// Its data.
     block: Block<'a>,
+    /// The word that an answer goes on with in the next turn, if this one was not enough for all;
+    /// 0 at its beginning and at its end.
+    next: &'a mut usize,
     /// Where the answer goes, behind those of earlier requests.
     out: &'a mut Vec<u8>,
 }
@@ -151,7 +156,12 @@ impl Session {
         let user = shared.users().unnamed();
         let state = State { client, cache: shared.databases.first(), user };
         state.tell_user();
-        Session { request: Request::default(), state, unwanted: 0 }
+        Session { request: Request::default(), state, next: 0, unwanted: 0 }
+    }
+
+    /// The client has yet to say its password.
+    pub fn is_stranger(&self) -> bool {
+        self.state.user.is_none()
     }
 
     /// Bytes that are kept for a request that is not answered yet.
@@ -167,12 +177,15 @@ impl Session {
             return Step::Done(bytes);
         }
         let limits = &turn.shared.limits;
-        let block_bytes_max = match self.state.user {
-            // A line and its block are a request.
-            Some(_) => limits.bulk_bytes.min(limits.request_bytes.saturating_sub(parse::KEY_BYTES_MAX * 2) as u64),
-            None => STRANGER_BYTES_MAX,
+        let limits = match self.state.user {
+            Some(_) => parse::Limits {
+                // A line and its block are a request.
+                block_bytes: limits.bulk_bytes.min(limits.request_bytes.saturating_sub(KEY_BYTES_MAX * 2) as u64),
+                keys_bytes: parse::KEYS_BYTES_MAX,
+            },
+            None => STRANGER,
         };
-        let bytes = match self.request.parse(input, block_bytes_max) {
+        let bytes = match self.request.parse(input, &limits) {
             Ok(Parsed::Partial(needed)) => return Step::More(needed),
             Ok(Parsed::Whole(bytes)) => bytes,
             Err(parse::Endless) => {
@@ -184,23 +197,34 @@ impl Session {
         if let Block::Large(bytes) = block {
             self.unwanted = bytes;
         }
-        let is_open = self.state.answer(args, block, output, turn);
+        let is_open = self.state.answer(args, block, &mut self.next, output, turn);
+        if self.next > 0 {
+            return Step::Later;
+        }
+        turn.counters.commands.add(1);
         self.request.end();
         if is_open { Step::Done(bytes) } else { Step::Close }
     }
 }
 
 impl State {
-    /// Carries a request out and writes its reply; false if there is none any more.
-    fn answer(&mut self, args: Args<'_>, block: Block<'_>, output: &mut Vec<u8>, turn: &Turn<'_>) -> bool {
-        turn.counters.commands.add(1);
+    /// Carries a request out, from word `next` on if it was begun before, and writes its reply;
+    /// false if there is none any more.
+    fn answer(
+        &mut self,
+        args: Args<'_>,
+        block: Block<'_>,
+        next: &mut usize,
+        output: &mut Vec<u8>,
+        turn: &Turn<'_>,
+    ) -> bool {
         let start = output.len();
         let command = COMMANDS.iter().find(|command| command.name == args.get(0));
         let done = match command {
             _ if self.user.is_none() => self.authenticate(args, block, output, turn),
             Some(command) if args.count() < command.words.0 || args.count() > command.words.1 => Err(UNKNOWN),
             Some(command) => {
-                let mut call = Call { turn, state: self, args, block, out: output };
+                let mut call = Call { turn, state: self, args, block, next, out: output };
                 let done =
                     if command.is_write && !call.may_write() { Err(READ_ONLY) } else { (command.run)(&mut call) };
                 if command.can_be_silent && args.get(args.count() - 1) == b"noreply" {
@@ -219,6 +243,7 @@ impl State {
             None => Err(UNKNOWN),
         };
         if let Err(refusal) = done {
+            *next = 0;
             turn.counters.errors.add(1);
             output.truncate(start);
             refusal.write(output);
@@ -234,11 +259,11 @@ impl State {
             Block::Bad => return Err(Refusal::fixed("CLIENT_ERROR bad command line termination")),
             _ => return Err(Refusal::fixed("CLIENT_ERROR unauthenticated")),
         };
-        let mut words = data.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
-        let (Some(name), Some(password)) = (words.next(), words.next()) else {
+        // A password may have blanks in it.
+        let Some(blank) = data.iter().position(|byte| *byte == b' ') else {
             return Err(Refusal::fixed("CLIENT_ERROR bad authentication token format"));
         };
-        self.user = turn.shared.users().check(name, password);
+        self.user = turn.shared.users().check(&data[..blank], &data[blank + 1..]);
         if self.user.is_none() {
             turn.counters.denied.add(1);
             log::wrong_password(&self.client, turn.now);

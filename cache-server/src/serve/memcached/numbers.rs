@@ -4,7 +4,6 @@
 use cache_shm::{Change, WriteOptions, kind};
 
 use super::expiry::{left_seconds, moment};
-use super::flags::Flags;
 use super::reply::{NOT_NUMERIC, Refusal, number};
 use super::{Call, Done, key, parse};
 use crate::serve::resp::values::shown;
@@ -12,8 +11,10 @@ use crate::serve::resp::values::shown;
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// There is another number, which expires then.
+    /// There is this number now, which expires then.
     Done(u64, u64),
+    /// As `Done`, where nothing was.
+    Made(u64, u64),
     NotNumeric,
     NotFound,
     Exists,
@@ -38,7 +39,7 @@ pub fn count(call: &mut Call<'_>, is_up: bool) -> Done {
         parse::unsigned(call.args.get(2)).ok_or(Refusal::fixed("CLIENT_ERROR invalid numeric delta argument"))?;
     let step = Step { is_up, delta, cas: None, expires_at_ms: None, vivify: None };
     match step.take(call, key)?.0 {
-        Outcome::Done(sum, _) => number(call.out, sum),
+        Outcome::Done(sum, _) | Outcome::Made(sum, _) => number(call.out, sum),
         Outcome::NotNumeric => return Err(NOT_NUMERIC),
         Outcome::NotFound | Outcome::Exists => call.out.extend_from_slice(b"NOT_FOUND"),
     }
@@ -48,10 +49,10 @@ pub fn count(call: &mut Call<'_>, is_up: bool) -> Done {
 
 /// `ma key [flag ...]`
 pub fn ma(call: &mut Call<'_>) -> Done {
-    let flags = Flags::read(call.args, 2).map_err(super::change::hidden)?;
+    let flags = super::change::flags(call)?;
     let is_up = match flags.mode {
-        None | Some(b'I' | b'i' | b'+') => true,
-        Some(b'D' | b'd' | b'-') => false,
+        None | Some(b'I' | b'+') => true,
+        Some(b'D' | b'-') => false,
         Some(_) => return Err(Refusal::fixed("CLIENT_ERROR invalid mode for ma M token")),
     };
     let now_ms = call.scope()?.map.now_ms();
@@ -60,14 +61,14 @@ pub fn ma(call: &mut Call<'_>) -> Done {
         delta: flags.delta,
         cas: flags.cas,
         expires_at_ms: flags.ttl.map(|seconds| moment(call, seconds, now_ms)),
-        vivify: flags.vivify.map(|seconds| (flags.initial, moment(call, seconds, now_ms))),
+        vivify: flags.vivifies.then(|| (flags.initial, moment(call, flags.new_ttl, now_ms))),
     };
     let (outcome, version) = step.take(call, &flags.key)?;
     let out = &mut *call.out;
     let (sum, expires_at_ms) = match outcome {
         Outcome::NotNumeric => return Err(NOT_NUMERIC),
         Outcome::Done(..) if flags.quiet => return Ok(()),
-        Outcome::Done(sum, expires_at_ms) => (sum, expires_at_ms),
+        Outcome::Done(sum, expires_at_ms) | Outcome::Made(sum, expires_at_ms) => (sum, expires_at_ms),
         Outcome::NotFound | Outcome::Exists => {
             out.extend_from_slice(if outcome == Outcome::NotFound { b"NF" } else { b"EX" });
             flags.tell(out, |_| None);
@@ -104,26 +105,22 @@ impl Step {
         let mut outcome = Outcome::NotFound;
         let version = at.map.update(at.key(key), options.timeout_ns, &mut |there, value| {
             let Some((meta, old)) = there else {
-                outcome = match self.vivify {
-                    Some((initial, expires_at_ms)) => Outcome::Done(initial, expires_at_ms),
-                    None => Outcome::NotFound,
-                };
-                let Outcome::Done(initial, expires_at_ms) = outcome else { return Ok(Change::Leave) };
+                outcome = Outcome::NotFound;
+                let Some((initial, expires_at_ms)) = self.vivify else { return Ok(Change::Leave) };
+                outcome = Outcome::Made(initial, expires_at_ms);
                 number(value, initial);
                 return Ok(Change::Put(WriteOptions { expires_at_ms, ..options }));
             };
-            let mut digits = itoa::Buffer::new();
-            // Behind the number there may be blanks and anything, as in memcached.
-            let mut words = shown(meta, old, &mut digits).split(u8::is_ascii_whitespace);
-            let number_there = words.find(|word| !word.is_empty()).and_then(parse::unsigned);
-            let Some(old) = number_there.filter(|_| matches!(meta.kind, kind::INT | kind::STR | kind::BYTES)) else {
-                outcome = Outcome::NotNumeric;
-                return Ok(Change::Leave);
-            };
-            if self.cas.is_some_and(|version| version != meta.version) {
+            if !old.is_empty() && self.cas.is_some_and(|version| version != meta.version) {
                 outcome = Outcome::Exists;
                 return Ok(Change::Leave);
             }
+            let mut digits = itoa::Buffer::new();
+            let there = parse::unsigned(shown(meta, old, &mut digits));
+            let Some(old) = there.filter(|_| matches!(meta.kind, kind::INT | kind::STR | kind::BYTES)) else {
+                outcome = Outcome::NotNumeric;
+                return Ok(Change::Leave);
+            };
             let sum = if self.is_up { old.wrapping_add(self.delta) } else { old.saturating_sub(self.delta) };
             let expires_at_ms = self.expires_at_ms.unwrap_or(meta.expires_at_ms);
             outcome = Outcome::Done(sum, expires_at_ms);

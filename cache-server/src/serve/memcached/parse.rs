@@ -20,11 +20,20 @@ use crate::serve::resp::parse::Args;
 /// Bytes of a key.
 pub const KEY_BYTES_MAX: usize = 250;
 /// A line that has no end yet and may be longer than this only if it asks for keys.
-const LINE_BYTES_MAX: usize = 2048;
+pub const LINE_BYTES_MAX: usize = 2048;
 /// A line that asks for keys.
-const KEYS_BYTES_MAX: usize = 4 << 20;
+pub const KEYS_BYTES_MAX: usize = 4 << 20;
 /// The longest block that can be announced.
 const BLOCK_BYTES_MAX: i64 = i32::MAX as i64 - 2;
+
+/// How large a request may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A block of data.
+    pub block_bytes: u64,
+    /// A line that asks for keys.
+    pub keys_bytes: usize,
+}
 
 /// What came of the bytes so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +86,11 @@ pub struct Request {
 
 impl Request {
     /// Goes on with the request that begins at the start of `input`, which holds what was
-    /// there the last time and what came since. Blocks may have `block_bytes_max` bytes.
+    /// there the last time and what came since.
     ///
     /// # Errors
     /// A line without an end: memcached closes the connection.
-    pub fn parse(&mut self, input: &[u8], block_bytes_max: u64) -> Result<Parsed, Endless> {
+    pub fn parse(&mut self, input: &[u8], limits: &Limits) -> Result<Parsed, Endless> {
         let awaited = match self.awaited {
             Some(awaited) => awaited,
             None => {
@@ -89,12 +98,15 @@ impl Request {
                     self.words.clear();
                 }
                 if !self.parse_line(input) {
-                    let is_endless = self.seen > LINE_BYTES_MAX && !(self.asks(input) && self.seen <= KEYS_BYTES_MAX);
-                    return if is_endless { Err(Endless) } else { Ok(Parsed::Partial(input.len() + 1)) };
+                    if self.seen > LINE_BYTES_MAX && !(self.asks(input) && self.seen <= limits.keys_bytes) {
+                        self.words = Vec::new();
+                        return Err(Endless);
+                    }
+                    return Ok(Parsed::Partial(input.len() + 1));
                 }
                 let awaited = match announced(Args::new(input, &self.words)) {
                     None => Awaited::Nothing,
-                    Some(bytes) if bytes > block_bytes_max => Awaited::TooMuch(bytes),
+                    Some(bytes) if bytes > limits.block_bytes => Awaited::TooMuch(bytes),
                     Some(bytes) => Awaited::Bytes(bytes as usize),
                 };
                 self.awaited = Some(awaited);
@@ -188,16 +200,31 @@ fn announced(args: Args<'_>) -> Option<u64> {
     Some(bytes as u64)
 }
 
-/// A decimal number of 64 bits.
-pub fn unsigned(word: &[u8]) -> Option<u64> {
-    let digits = word.strip_prefix(b"+").unwrap_or(word);
-    if digits.is_empty() {
+/// A decimal number, and whether a minus stands before it, as C reads one: behind blanks, and
+/// up to a blank or a zero byte.
+fn decimal(word: &[u8]) -> Option<(bool, u64)> {
+    let is_blank = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' ');
+    let word = &word[word.iter().take_while(|byte| is_blank(byte)).count()..];
+    let is_negative = word.first() == Some(&b'-');
+    let digits = word.strip_prefix(b"+").or(word.strip_prefix(b"-")).unwrap_or(word);
+    let end = digits.iter().position(|byte| is_blank(byte) || *byte == 0).unwrap_or(digits.len());
+    if end == 0 {
         return None;
     }
-    digits.iter().try_fold(0u64, |sum, digit| {
+    let number = digits[..end].iter().try_fold(0u64, |sum, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         sum.checked_mul(10)?.checked_add(digit)
-    })
+    })?;
+    Some((is_negative, number))
+}
+
+/// A decimal number of 64 bits. One with a minus is counted down from 2^64, and refused where that
+/// has its first bit.
+pub fn unsigned(word: &[u8]) -> Option<u64> {
+    match decimal(word)? {
+        (true, number) => Some(number.wrapping_neg()).filter(|number| i64::try_from(*number).is_ok()),
+        (false, number) => Some(number),
+    }
 }
 
 /// A client's flags.
@@ -207,19 +234,16 @@ pub fn flags(word: &[u8]) -> Option<u32> {
 
 /// A number with a sign, of 32 bits: a time, or a size.
 pub fn seconds(word: &[u8]) -> Option<i64> {
-    let number = match word.strip_prefix(b"-") {
-        Some(digits) if digits.first().is_some_and(u8::is_ascii_digit) => -i64::from(flags(digits)?),
-        Some(_) => return None,
-        None => i64::from(flags(word)?),
-    };
-    i32::try_from(number).ok().map(i64::from)
+    let (is_negative, number) = decimal(word)?;
+    let number = i64::try_from(number).ok()?;
+    i32::try_from(if is_negative { -number } else { number }).ok().map(i64::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const BLOCK_MAX: u64 = 1000;
+    const LIMITS: Limits = Limits { block_bytes: 1000, keys_bytes: KEYS_BYTES_MAX };
 
     fn words(request: &Request, input: &[u8]) -> Vec<Vec<u8>> {
         request.args(input).from(0).map(<[u8]>::to_vec).collect()
@@ -227,7 +251,7 @@ mod tests {
 
     fn whole(input: &[u8]) -> (Vec<Vec<u8>>, Block<'_>) {
         let mut request = Request::default();
-        assert_eq!(request.parse(input, BLOCK_MAX), Ok(Parsed::Whole(input.len())), "{}", input.escape_ascii());
+        assert_eq!(request.parse(input, &LIMITS), Ok(Parsed::Whole(input.len())), "{}", input.escape_ascii());
         (words(&request, input), request.block(input))
     }
 
@@ -279,12 +303,12 @@ mod tests {
             for second in first..input.len() {
                 let mut request = Request::default();
                 for part in [first, second] {
-                    let Ok(Parsed::Partial(needed)) = request.parse(&input[..part], BLOCK_MAX) else {
+                    let Ok(Parsed::Partial(needed)) = request.parse(&input[..part], &LIMITS) else {
                         panic!("{part} bytes are no request")
                     };
                     assert!(needed > part && needed <= input.len());
                 }
-                assert_eq!(request.parse(input, BLOCK_MAX), Ok(Parsed::Whole(input.len())));
+                assert_eq!(request.parse(input, &LIMITS), Ok(Parsed::Whole(input.len())));
                 let wanted = [&b"set"[..], b"some:key", b"12", b"-1", b"11", b"noreply"].map(<[u8]>::to_vec);
                 assert_eq!(words(&request, input), wanted);
                 assert_eq!(request.block(input), Block::Whole(b"hello world"));
@@ -295,18 +319,27 @@ mod tests {
     #[test]
     fn what_is_too_long_is_not_kept() {
         let mut request = Request::default();
-        assert_eq!(request.parse(b"set k 0 0 1001\r\nxx", BLOCK_MAX), Ok(Parsed::Whole(16)));
+        assert_eq!(request.parse(b"set k 0 0 1001\r\nxx", &LIMITS), Ok(Parsed::Whole(16)));
         assert_eq!(request.block(b"set k 0 0 1001\r\nxx"), Block::Large(1003));
-        assert_eq!(Request::default().parse(&[b'x'; LINE_BYTES_MAX + 1], BLOCK_MAX), Err(Endless));
+        assert_eq!(Request::default().parse(&[b'x'; LINE_BYTES_MAX + 1], &LIMITS), Err(Endless));
         let many = b"k ".repeat(LINE_BYTES_MAX);
         let mut request = Request::default();
         let input = [b"get ", &many[..]].concat();
-        assert_eq!(request.parse(&input, BLOCK_MAX), Ok(Parsed::Partial(input.len() + 1)));
+        assert_eq!(request.parse(&input, &LIMITS), Ok(Parsed::Partial(input.len() + 1)));
         let input = [&input[..], b"\r\n"].concat();
-        assert_eq!(request.parse(&input, BLOCK_MAX), Ok(Parsed::Whole(input.len())));
+        assert_eq!(request.parse(&input, &LIMITS), Ok(Parsed::Whole(input.len())));
         assert_eq!(request.args(&input).count(), LINE_BYTES_MAX + 1);
         let input = [b"get ", &b"k ".repeat(KEYS_BYTES_MAX / 2)[..]].concat();
-        assert_eq!(Request::default().parse(&input, BLOCK_MAX), Err(Endless));
+        assert_eq!(Request::default().parse(&input, &LIMITS), Err(Endless));
+    }
+
+    #[test]
+    fn who_may_ask_for_few_keys_leaves_no_line_behind() {
+        let limits = Limits { keys_bytes: LINE_BYTES_MAX, ..LIMITS };
+        let input = [b"get ", &b"k ".repeat(LINE_BYTES_MAX)[..]].concat();
+        let mut request = Request::default();
+        assert_eq!(request.parse(&input, &limits), Err(Endless));
+        assert_eq!(request.held_bytes(), 0);
     }
 
     #[test]
@@ -322,14 +355,21 @@ mod tests {
             (b"+", None),
             (b"1.0", None),
             (b"0x1", None),
+            (b"\x0b 7\x0c", Some(7)),
+            (b"7\0x", Some(7)),
+            (b"7 x", Some(7)),
+            (b"\x007", None),
+            (b"-0", Some(0)),
+            (b"-18446744073709551615", Some(1)),
+            (b"-18446744073709551616", None),
         ] {
             assert_eq!(unsigned(text), wanted, "{}", text.escape_ascii());
         }
         assert_eq!([flags(b"4294967295"), flags(b"4294967296")], [Some(u32::MAX), None]);
-        let limits = [&b"-2147483648"[..], b"2147483647", b"2147483648", b"-2147483649", b"--1", b"-+1", b"-"];
+        let limits = [&b"-2147483648"[..], b"2147483647", b"2147483648", b"-2147483649", b"--1", b"-+1", b"-", b"-0"];
         assert_eq!(
             limits.map(seconds),
-            [Some(i64::from(i32::MIN)), Some(i64::from(i32::MAX)), None, None, None, None, None]
+            [Some(i64::from(i32::MIN)), Some(i64::from(i32::MAX)), None, None, None, None, None, Some(0)]
         );
     }
 
@@ -349,7 +389,7 @@ mod tests {
             let mut request = Request::default();
             let mut known = 0;
             while known <= input.len() {
-                match request.parse(&input[..known], BLOCK_MAX) {
+                match request.parse(&input[..known], &LIMITS) {
                     Ok(Parsed::Partial(needed)) => {
                         assert!(needed > known);
                         known += 1;

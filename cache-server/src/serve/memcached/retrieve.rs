@@ -3,9 +3,10 @@
 use cache_shm::{Change, Error, Key, Meta, Scope, WriteOptions, kind};
 
 use super::expiry::{left_seconds, moment};
-use super::flags::Flags;
+use super::flags::{BAD_KEY, Flags};
 use super::reply::{BAD_EXPIRY, BAD_FORMAT, Refusal, number};
 use super::{Call, Done, READ_ONLY, key, parse};
+use crate::serve::connection::PAUSE_BYTES;
 use crate::serve::resp::values::{Tail, shown};
 
 /// A bit of an item's server flags: what is there is stale, and may be used until there is new.
@@ -14,6 +15,8 @@ pub const STALE: u32 = 1;
 pub const WON: u32 = 2;
 /// How often a client that was overtaken looks again.
 const RACES_MAX: u32 = 1000;
+/// Keys of one line that are answered before other clients have their turn.
+const KEYS_PER_TURN: usize = 1000;
 
 /// `get key [key ...]`
 pub fn get(call: &mut Call<'_>) -> Done {
@@ -39,116 +42,166 @@ pub fn gats(call: &mut Call<'_>) -> Done {
 
 fn get_all(call: &mut Call<'_>, shows_version: bool, exptime: Option<i64>) -> Done {
     let first = if exptime.is_some() { 2 } else { 1 };
-    let start = call.out.len();
+    if *call.next == 0 {
+        // Nothing is answered where one of the keys is none.
+        call.args.from(first).try_for_each(|word| key(word).map(|_| ()))?;
+    }
+    let start = first.max(*call.next);
     let at = call.state.cache.scope()?;
-    for word in call.args.from(first) {
-        let key = key(word)?;
-        let expires_at_ms = exptime.map(|seconds| moment(call, seconds, at.map.now_ms()));
-        touched(call, &at, at.key(key), expires_at_ms, |call| {
-            let mut tail = Tail::new(call.out, |out, meta, length| {
-                out.extend_from_slice(b"VALUE ");
-                out.extend_from_slice(key);
-                out.push(b' ');
-                number(out, meta.client_flags);
-                out.push(b' ');
-                number(out, length);
-                if shows_version {
-                    out.push(b' ');
-                    number(out, meta.version);
-                }
-                out.extend_from_slice(b"\r\n");
-            });
-            match at.map.get(at.key(key), &mut tail)? {
-                Some(meta) => tail.finish(&meta),
-                None => tail.abandon(),
+    for index in start..call.args.count() {
+        if index - start == KEYS_PER_TURN || (index > start && call.out.len() >= PAUSE_BYTES) {
+            *call.next = index;
+            return Ok(());
+        }
+        let key = at.key(call.args.get(index));
+        match exptime {
+            None => drop(get_one(call, &at, key, shows_version)?),
+            Some(seconds) => {
+                let expires_at_ms = moment(call, seconds, at.map.now_ms());
+                touched(call, &at, key, expires_at_ms, |call| get_one(call, &at, key, shows_version))?;
             }
-            Ok(())
-        })?;
-        if call.out.len() - start > call.turn.shared.limits.output_bytes {
-            return Err(Refusal::fixed("SERVER_ERROR out of memory writing get response"));
         }
     }
+    *call.next = 0;
     call.out.extend_from_slice(b"END\r\n");
     Ok(())
 }
 
-/// Reads, and gives what is read another expiry if there is one: before, so that the version
-/// that is read is the one that is left; but what is to go at once is read before it goes.
+fn get_one(call: &mut Call<'_>, at: &Scope<'_>, key: Key<'_>, shows_version: bool) -> Result<Option<Meta>, Refusal> {
+    let mut tail = Tail::new(call.out, |out, meta, length| {
+        out.extend_from_slice(b"VALUE ");
+        out.extend_from_slice(key.bytes);
+        out.push(b' ');
+        number(out, meta.client_flags);
+        out.push(b' ');
+        number(out, length);
+        if shows_version {
+            out.push(b' ');
+            number(out, meta.version);
+        }
+        out.extend_from_slice(b"\r\n");
+    });
+    let found = at.map.get(key, &mut tail)?;
+    match &found {
+        Some(meta) => tail.finish(meta),
+        None => tail.abandon(),
+    }
+    Ok(found)
+}
+
+/// Reads with `read`, which says what it found, and gives that another expiry: one step, for which
+/// it looks again where another client came between. The expiry is given before, so that the
+/// version that is read is the one that is left; what is to go at once is read before it goes.
 fn touched(
     call: &mut Call<'_>,
     at: &Scope<'_>,
     key: Key<'_>,
-    expires_at_ms: Option<u64>,
-    read: impl FnOnce(&mut Call<'_>) -> Done,
+    expires_at_ms: u64,
+    mut read: impl FnMut(&mut Call<'_>) -> Result<Option<Meta>, Refusal>,
 ) -> Done {
-    let Some(expires_at_ms) = expires_at_ms else { return read(call) };
-    let timeout_ns = call.options().timeout_ns;
+    let (start, timeout_ns) = (call.out.len(), call.options().timeout_ns);
     let writer = call.state.cache.writing_scope()?;
-    if expires_at_ms > at.map.now_ms() {
-        writer.map.touch(key, expires_at_ms, timeout_ns)?;
-        return read(call);
+    let is_past = expires_at_ms <= at.map.now_ms();
+    for _ in 0..RACES_MAX {
+        if !is_past {
+            writer.map.touch(key, expires_at_ms, timeout_ns)?;
+        }
+        let is_done = match read(call)? {
+            None => true,
+            Some(found) if is_past => writer.map.delete_version(key, &found, timeout_ns)?,
+            Some(found) => found.expires_at_ms == expires_at_ms,
+        };
+        if is_done {
+            return Ok(());
+        }
+        call.out.truncate(start);
     }
-    read(call)?;
-    writer.map.delete(key, timeout_ns)?;
-    Ok(())
+    Err(Error::Busy { waited_ms: 0 }.into())
 }
 
 /// `mg key [flag ...]`
 pub fn mg(call: &mut Call<'_>) -> Done {
     let flags = Flags::read(call.args, 2)?;
     let at = call.state.cache.scope()?;
-    if (flags.ttl.is_some() || flags.vivify.is_some()) && !call.may_write() {
+    if (flags.ttl.is_some() || flags.vivifies) && !call.may_write() {
         return Err(READ_ONLY);
     }
-    let expires_at_ms = flags.ttl.map(|seconds| moment(call, seconds, at.map.now_ms()));
-    touched(call, &at, at.key(&flags.key), expires_at_ms, |call| meta_get(call, &at, &flags))
+    let key = at.key(&flags.key);
+    match flags.ttl {
+        None => meta_get(call, &at, key, &flags, None).map(drop),
+        Some(seconds) => {
+            let expires_at_ms = moment(call, seconds, at.map.now_ms());
+            touched(call, &at, key, expires_at_ms, |call| meta_get(call, &at, key, &flags, Some(expires_at_ms)))
+        }
+    }
 }
 
-fn meta_get(call: &mut Call<'_>, at: &Scope<'_>, flags: &Flags<'_>) -> Done {
+/// Answers, and says what was there, as it is now; where it is changed it expires at `expires_at_ms` if that
+/// is to come.
+fn meta_get(
+    call: &mut Call<'_>,
+    at: &Scope<'_>,
+    key: Key<'_>,
+    flags: &Flags<'_>,
+    expires_at_ms: Option<u64>,
+) -> Result<Option<Meta>, Refusal> {
     let start = call.out.len();
-    let key = at.key(&flags.key);
     let now_ms = at.map.now_ms();
     let recache_at_ms = flags.recache.filter(|seconds| *seconds != 0).map(|seconds| moment(call, seconds, now_ms));
     for _ in 0..RACES_MAX {
-        let is_known = match flags.cas {
-            Some(version) if flags.value => at.map.meta(key)?.is_some_and(|meta| meta.version == version),
-            _ => false,
-        };
-        let found = if flags.value && !is_known {
-            let mut tail =
-                Tail::new(call.out, |out, meta, length| head(out, flags, meta, Some(length), length, now_ms));
-            let found = if flags.no_touch { at.map.peek(key, &mut tail)? } else { at.map.get(key, &mut tail)? };
-            match &found {
-                Some(meta) => tail.finish(meta),
-                None => tail.abandon(),
+        let Some(meta) = look(call, at, key, flags, now_ms)? else {
+            if !flags.vivifies {
+                miss(call, flags);
+                return Ok(None);
             }
-            found
-        } else {
-            let found = at.map.meta(key)?;
-            if let Some(meta) = &found {
-                head(call.out, flags, meta, None, shown_bytes(at, key, meta)?, now_ms);
-            }
-            found
-        };
-        let Some(meta) = found else {
-            let Some(seconds) = flags.vivify else { return miss(call, flags) };
-            if vivify(call, at, flags, moment(call, seconds, now_ms))? { return Ok(()) } else { continue }
+            if vivify(call, at, flags, moment(call, flags.new_ttl, now_ms))? { return Ok(None) } else { continue }
         };
         let is_due = meta.server_flags & STALE != 0
             || recache_at_ms.is_some_and(|at_ms| meta.expires_at_ms < at_ms && meta.expires_at_ms != cache_shm::NEVER);
         if meta.server_flags & WON != 0 || !is_due || !call.may_write() {
-            return Ok(());
+            return Ok(Some(meta));
         }
         call.out.truncate(start);
-        if let Some((item, value)) = win(call, key, &meta)? {
+        let expires_at_ms = expires_at_ms.filter(|at_ms| *at_ms > now_ms).unwrap_or(meta.expires_at_ms);
+        if let Some((meta, value)) = win(call, key, &meta, expires_at_ms)? {
             let mut digits = itoa::Buffer::new();
             let value = shown(&meta, &value, &mut digits);
-            let has_value = flags.value && !is_known;
-            won(call.out, flags, &item, has_value.then_some(value), value.len(), now_ms);
-            return Ok(());
+            won(call.out, flags, &Item::from(&meta), flags.value.then_some(value), value.len(), now_ms);
+            return Ok(Some(meta));
         }
     }
     Err(Error::Busy { waited_ms: 0 }.into())
+}
+
+/// Reads a key and writes what is asked of it. It counts as a read in any case but that of a look
+/// without a trace.
+fn look(
+    call: &mut Call<'_>,
+    at: &Scope<'_>,
+    key: Key<'_>,
+    flags: &Flags<'_>,
+    now_ms: u64,
+) -> Result<Option<Meta>, Refusal> {
+    if flags.value {
+        let mut tail = Tail::new(call.out, |out, meta, length| head(out, flags, meta, Some(length), length, now_ms));
+        let found = if flags.no_touch { at.map.peek(key, &mut tail)? } else { at.map.get(key, &mut tail)? };
+        match &found {
+            Some(meta) => tail.finish(meta),
+            None => tail.abandon(),
+        }
+        return Ok(found);
+    }
+    let (meta, bytes) = if flags.no_touch {
+        let Some(meta) = at.map.meta(key)? else { return Ok(None) };
+        let bytes = shown_bytes(at, key, &meta)?;
+        (meta, bytes)
+    } else {
+        let Some(view) = at.map.view(key)? else { return Ok(None) };
+        let meta = *view.meta();
+        (meta, shown(&meta, &view, &mut itoa::Buffer::new()).len())
+    };
+    head(call.out, flags, &meta, None, bytes, now_ms);
+    Ok(Some(meta))
 }
 
 /// What is told of an item.
@@ -213,13 +266,12 @@ fn told(out: &mut Vec<u8>, flags: &Flags<'_>, item: &Item, follows: Option<usize
     });
 }
 
-fn miss(call: &mut Call<'_>, flags: &Flags<'_>) -> Done {
+fn miss(call: &mut Call<'_>, flags: &Flags<'_>) {
     if !flags.quiet {
         call.out.extend_from_slice(b"EN");
         flags.tell(call.out, |_| None);
         call.out.extend_from_slice(b"\r\n");
     }
-    Ok(())
 }
 
 /// The bytes of a value as clients see it.
@@ -246,19 +298,20 @@ fn vivify(call: &mut Call<'_>, at: &Scope<'_>, flags: &Flags<'_>, expires_at_ms:
 }
 
 /// Notes that this client makes an item anew, if it is still the same; what is there then.
-fn win(call: &Call<'_>, key: Key<'_>, seen: &Meta) -> Result<Option<(Item, Vec<u8>)>, Refusal> {
+fn win(call: &Call<'_>, key: Key<'_>, seen: &Meta, expires_at_ms: u64) -> Result<Option<(Meta, Vec<u8>)>, Refusal> {
     let options = call.options();
     let writer = call.state.cache.writing_scope()?;
+    let server_flags = seen.server_flags | WON;
     let mut kept = Vec::new();
     let version = writer.map.update(key, options.timeout_ns, &mut |there, value| {
-        let Some((meta, old)) = there.filter(|(meta, _)| meta.version == seen.version) else {
-            return Ok(Change::Leave);
-        };
+        let Some((meta, old)) = there.filter(|(meta, _)| *meta == seen) else { return Ok(Change::Leave) };
         value.extend_from_slice(old);
         kept = old.to_vec();
-        Ok(Change::Alter(WriteOptions { server_flags: meta.server_flags | WON, ..options.keeping(meta) }))
+        Ok(Change::Alter(WriteOptions { server_flags, expires_at_ms, ..options.keeping(meta) }))
     })?;
-    Ok((version != 0).then(|| (Item { version, ..seen.into() }, kept)))
+    let mut now = *seen;
+    (now.version, now.server_flags, now.expires_at_ms) = (version, server_flags, expires_at_ms);
+    Ok((version != 0).then_some((now, kept)))
 }
 
 /// `me key [b]`
@@ -267,7 +320,8 @@ pub fn me(call: &mut Call<'_>) -> Done {
         return Err(BAD_FORMAT);
     }
     let is_base64 = call.args.get(2) == b"b";
-    let flags = Flags::read(call.args, if is_base64 { 2 } else { call.args.count() })?;
+    let read = Flags::read(call.args, if is_base64 { 2 } else { call.args.count() });
+    let flags = read.map_err(|refusal| if refusal == BAD_KEY { BAD_FORMAT } else { refusal })?;
     let at = call.state.cache.scope()?;
     let key = at.key(&flags.key);
     let Some(meta) = at.map.meta(key)? else {
@@ -277,7 +331,7 @@ pub fn me(call: &mut Call<'_>) -> Done {
     let size = shown_bytes(&at, key, &meta)?;
     let out = &mut *call.out;
     out.extend_from_slice(b"ME ");
-    out.extend_from_slice(call.args.get(1));
+    flags.tell_key(out);
     out.extend_from_slice(b" exp=");
     number(out, left_seconds(meta.expires_at_ms, at.map.now_ms()));
     out.extend_from_slice(b" cas=");

@@ -1,8 +1,11 @@
 //! Commands on the server: what it is, and what it counts.
 
+use std::sync::atomic::Ordering;
+
 use super::reply::{BAD_FORMAT, Refusal, UNKNOWN, line};
 use super::{Call, Done, READ_ONLY, parse};
 use crate::clock;
+use crate::serve::clients::Client;
 use crate::serve::counters::Sums;
 
 /// The memcached whose commands these are. Clients ask for it to know what they may send.
@@ -49,6 +52,19 @@ pub fn stats(call: &mut Call<'_>) -> Done {
             call.state.cache.reset_stats()?;
             line(call.out, "RESET");
             return Ok(());
+        }
+        b"conns" if !call.may_write() => return Err(READ_ONLY),
+        b"conns" => {
+            for client in call.turn.shared.clients.all() {
+                let silent = call.turn.now.saturating_duration_since(client.since).as_secs();
+                // Relaxed: for people.
+                let silent = silent.saturating_sub(client.active.load(Ordering::Relaxed).into());
+                let Client { id, address, local, .. } = &*client;
+                line(call.out, &format!("STAT {id}:addr {address}"));
+                line(call.out, &format!("STAT {id}:listen_addr {local}"));
+                line(call.out, &format!("STAT {id}:secs_since_last_cmd {silent}"));
+            }
+            Vec::new()
         }
         b"cachedump" => return Err(Refusal::fixed("CLIENT_ERROR stats cachedump not allowed")),
         b"detail" => return Err(Refusal::fixed("CLIENT_ERROR usage: stats detail on|off|dump")),

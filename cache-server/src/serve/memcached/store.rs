@@ -27,8 +27,8 @@ pub enum Mode {
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// As this version, of so many bytes.
-    Stored(u64, usize),
+    /// As this version.
+    Stored(u64),
     NotStored,
     Exists,
     NotFound,
@@ -45,24 +45,26 @@ struct Wish<'a> {
     cas: Option<u64>,
     /// An older version than the one that is there is stored as a stale value.
     may_be_stale: bool,
-    /// Something appended to nothing is stored, and expires then.
-    vivify_at_ms: Option<u64>,
+    /// If it finds no room, what is there goes: it is out of date.
+    forgets: bool,
 }
 
 /// `set | add | replace | append | prepend key flags exptime bytes [noreply]`, and
 /// `cas key flags exptime bytes version [noreply]`
 pub fn store(call: &mut Call<'_>, mode: Mode) -> Done {
     let key = key(call.args.get(1))?;
-    let value = data(call, mode, key)?;
+    let is_cas = call.args.get(0) == b"cas";
+    let forgets = mode == Mode::Set && !is_cas;
+    let value = data(call, key, forgets)?;
     let (Some(client_flags), Some(seconds)) = (parse::flags(call.args.get(2)), parse::seconds(call.args.get(3))) else {
         return Err(BAD_FORMAT);
     };
-    let cas = if call.args.get(0) == b"cas" { parse::unsigned(call.args.get(5)) } else { None };
+    let cas = if is_cas { Some(parse::unsigned(call.args.get(5)).ok_or(BAD_FORMAT)?) } else { None };
     let expires_at_ms = match seconds {
         0 => NEVER,
         seconds => moment(call, seconds, call.scope()?.map.now_ms()),
     };
-    let wish = Wish { mode, key, value, client_flags, expires_at_ms, cas, may_be_stale: false, vivify_at_ms: None };
+    let wish = Wish { mode, key, value, client_flags, expires_at_ms, cas, may_be_stale: false, forgets };
     let text = match wish.grant(call)? {
         Outcome::Stored(..) => "STORED",
         Outcome::NotStored => "NOT_STORED",
@@ -75,75 +77,72 @@ pub fn store(call: &mut Call<'_>, mode: Mode) -> Done {
 
 /// `ms key bytes [flag ...]`
 pub fn ms(call: &mut Call<'_>) -> Done {
-    let mut flags = Flags::read(call.args, 3)?;
+    let flags = Flags::read(call.args, 3)?;
     let mode = match flags.mode {
-        None | Some(b'S' | b's') => Mode::Set,
-        Some(b'E' | b'e') => Mode::Add,
-        Some(b'A' | b'a') => Mode::Append,
-        Some(b'P' | b'p') => Mode::Prepend,
-        Some(b'R' | b'r') => Mode::Replace,
+        None | Some(b'S') => Mode::Set,
+        Some(b'E') => Mode::Add,
+        Some(b'A') => Mode::Append,
+        Some(b'P') => Mode::Prepend,
+        Some(b'R') => Mode::Replace,
         Some(_) => return Err(Refusal::fixed("CLIENT_ERROR invalid mode for ms M token")),
     };
-    let name = std::mem::take(&mut flags.key);
-    let value = data(call, mode, &name)?;
+    let value = data(call, &flags.key, true)?;
     let now_ms = call.scope()?.map.now_ms();
     let wish = Wish {
         mode,
-        key: &name,
+        key: &flags.key,
         value,
         client_flags: flags.client_flags,
         expires_at_ms: flags.ttl.map_or(NEVER, |seconds| moment(call, seconds, now_ms)),
         cas: flags.cas,
         may_be_stale: flags.invalidate,
-        vivify_at_ms: flags.vivify.map(|seconds| moment(call, seconds, now_ms)),
+        forgets: true,
     };
-    let outcome = wish.grant(call)?;
-    let (code, version, bytes) = match outcome {
-        Outcome::Stored(..) if flags.quiet => return Ok(()),
-        Outcome::Stored(version, bytes) => ("HD", version, bytes),
-        Outcome::NotStored => ("NS", 0, value.len()),
-        Outcome::Exists => ("EX", 0, value.len()),
-        Outcome::NotFound => ("NF", 0, value.len()),
+    let (code, version) = match wish.grant(call)? {
+        Outcome::Stored(_) if flags.quiet => return Ok(()),
+        Outcome::Stored(version) => ("HD", version),
+        Outcome::NotStored => ("NS", 0),
+        Outcome::Exists => ("EX", 0),
+        Outcome::NotFound => ("NF", 0),
     };
     call.out.extend_from_slice(code.as_bytes());
-    flags.tell(call.out, |letter| match letter {
-        b'c' => Some(version.into()),
-        b's' => Some(bytes as i128),
-        _ => None,
-    });
+    flags.tell(call.out, |letter| (letter == b'c').then(|| version.into()));
     call.out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
 /// The data of a request. What is too large is not stored, and what it was to replace is not
-/// kept either: it is out of date.
-fn data<'a>(call: &Call<'a>, mode: Mode, key: &[u8]) -> Result<&'a [u8], Refusal> {
+/// kept either if the request `forgets`.
+fn data<'a>(call: &Call<'a>, key: &[u8], forgets: bool) -> Result<&'a [u8], Refusal> {
     use super::Block;
     match call.block {
         Block::Whole(data) => Ok(data),
         Block::Bad => Err(BAD_DATA),
         Block::None => Err(BAD_FORMAT),
         Block::Large(_) => {
-            forget(call, mode, key)?;
+            if forgets {
+                forget(call, key)?;
+            }
             Err(TOO_LARGE)
         }
     }
 }
 
-fn forget(call: &Call<'_>, mode: Mode, key: &[u8]) -> Done {
-    if mode == Mode::Set {
-        let at = call.state.cache.writing_scope()?;
-        at.map.delete(at.key(key), call.options().timeout_ns)?;
-    }
+fn forget(call: &Call<'_>, key: &[u8]) -> Done {
+    let at = call.state.cache.writing_scope()?;
+    at.map.delete(at.key(key), call.options().timeout_ns)?;
     Ok(())
 }
 
 impl Wish<'_> {
     fn grant(&self, call: &Call<'_>) -> Result<Outcome, Refusal> {
         match self.try_grant(call) {
-            Err(Error::ValueTooLarge { .. }) => {
-                forget(call, self.mode, self.key)?;
-                Err(TOO_LARGE)
+            Err(Error::ValueTooLarge { .. }) if matches!(self.mode, Mode::Append | Mode::Prepend) => {
+                Ok(Outcome::NotStored)
+            }
+            Err(error @ (Error::ValueTooLarge { .. } | Error::Full { .. } | Error::NoSpace { .. })) if self.forgets => {
+                forget(call, self.key)?;
+                Err(error.into())
             }
             Err(Error::NotAppendable) => Ok(Outcome::NotStored),
             done => Ok(done?),
@@ -156,7 +155,7 @@ impl Wish<'_> {
         let options =
             WriteOptions { client_flags: self.client_flags, expires_at_ms: self.expires_at_ms, ..call.options() };
         let stored = |version: Option<u64>| match version {
-            Some(version) => Outcome::Stored(version, self.value.len()),
+            Some(version) => Outcome::Stored(version),
             None => Outcome::NotStored,
         };
         match (self.mode, self.cas) {
@@ -192,7 +191,7 @@ impl Wish<'_> {
                 outcome = Outcome::Exists;
                 return Ok(Change::Leave);
             }
-            outcome = Outcome::Stored(0, self.value.len());
+            outcome = Outcome::Stored(0);
             value.extend_from_slice(self.value);
             Ok(Change::Put(if named == meta.version {
                 WriteOptions { tags: &[], ..*options }
@@ -202,7 +201,7 @@ impl Wish<'_> {
             }))
         })?;
         Ok(match outcome {
-            Outcome::Stored(_, bytes) => Outcome::Stored(version, bytes),
+            Outcome::Stored(_) => Outcome::Stored(version),
             other => other,
         })
     }
@@ -214,12 +213,7 @@ impl Wish<'_> {
         let mut outcome = Outcome::NotStored;
         let version = at.map.update(at.key(self.key), options.timeout_ns, &mut |there, value| {
             outcome = Outcome::NotStored;
-            let Some((meta, old)) = there else {
-                let Some(expires_at_ms) = self.vivify_at_ms else { return Ok(Change::Leave) };
-                outcome = Outcome::Stored(0, self.value.len());
-                value.extend_from_slice(self.value);
-                return Ok(Change::Put(WriteOptions { expires_at_ms, client_flags: self.client_flags, ..options }));
-            };
+            let Some((meta, old)) = there else { return Ok(Change::Leave) };
             if self.cas.is_some_and(|version| version != meta.version) {
                 outcome = Outcome::Exists;
                 return Ok(Change::Leave);
@@ -240,11 +234,11 @@ impl Wish<'_> {
             };
             let parts = if self.mode == Mode::Append { [old, self.value] } else { [self.value, old] };
             parts.into_iter().for_each(|part| value.extend_from_slice(part));
-            outcome = Outcome::Stored(0, value.len());
+            outcome = Outcome::Stored(0);
             Ok(Change::Alter(WriteOptions { kind, server_flags: 0, ..options.keeping(meta) }))
         })?;
         Ok(match outcome {
-            Outcome::Stored(_, bytes) => Outcome::Stored(version, bytes),
+            Outcome::Stored(_) => Outcome::Stored(version),
             other => other,
         })
     }

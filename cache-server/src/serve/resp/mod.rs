@@ -148,6 +148,11 @@ impl Session {
         Session { request: Request::default(), state }
     }
 
+    /// The client has yet to say its password.
+    pub fn is_stranger(&self) -> bool {
+        self.state.user.is_none()
+    }
+
     /// Bytes that are kept for requests that are not answered yet.
     pub fn held_bytes(&self) -> usize {
         self.request.held_bytes() + self.state.transaction.held_bytes()
