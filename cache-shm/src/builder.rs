@@ -139,7 +139,9 @@ impl Builder {
     }
 
     /// Whether the handle attaches anew, as it was opened, when its region was destroyed
-    /// or replaced (true by default). Otherwise every write fails with `Gone` from then
+    /// or replaced (true by default). If there is none it makes one like that which is gone: of
+    /// the size that was asked for or else the same one, evicting or not and shared as it was.
+    /// Otherwise every write fails with `Gone` from then
     /// on, and reads go on in the old region.
     pub fn reattach(mut self, reattach: bool) -> Builder {
         self.reattach = reattach;
@@ -184,6 +186,16 @@ impl Builder {
     /// As for [`Builder::open`] and [`Builder::create`], but `Missing` and `Exists`.
     pub fn open_or_create(self) -> Result<Cache> {
         self.plan(How::OpenOrCreate).and_then(Cache::start)
+    }
+
+    /// Looks whether [`Builder::open_or_create`] could do its work, without making or
+    /// attaching anything; the region's file, if it has a name.
+    ///
+    /// # Errors
+    /// As for [`Builder::open_or_create`], as far as it can be known.
+    pub fn check(self) -> Result<Option<PathBuf>> {
+        let plan = self.plan(How::OpenOrCreate)?;
+        plan.location.as_ref().map(|location| plan.look(location).map(|()| location.path())).transpose()
     }
 
     /// Destroys the region without attaching to it, whatever state it is in (truncated,
@@ -248,6 +260,7 @@ impl Builder {
             timeout: self.timeout.or(configured.timeout).unwrap_or(TIMEOUT),
             reattach: self.reattach,
             clock: self.clock,
+            before: None,
         })
     }
 }

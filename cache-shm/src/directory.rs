@@ -62,7 +62,6 @@ impl Directory {
         if make {
             match rustix::fs::mkdir(path, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(Errno::NOENT) => return Err(Error::Missing { path: path.clone() }),
                 Err(errno) => return Err(failed("mkdir", errno, path)),
             }
         }
@@ -87,6 +86,22 @@ impl Directory {
         }
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         Ok(Directory { fd, path })
+    }
+
+    /// As [`Directory::open`]; `None` if it is not there and could be made.
+    ///
+    /// # Errors
+    /// As for [`Directory::open`].
+    pub(crate) fn find(location: &Location, sharing: Sharing) -> Result<Option<Directory>> {
+        let path = &location.directory;
+        match Directory::open(location, sharing, false) {
+            Err(Error::Missing { .. }) if !location.make_directory => Err(failed("open", Errno::NOENT, path)),
+            Err(Error::Missing { .. }) => match rustix::fs::stat(path.parent().unwrap_or(path)) {
+                Ok(_) => Ok(None),
+                Err(errno) => Err(failed("mkdir", errno, path)),
+            },
+            found => found.map(Some),
+        }
     }
 
     /// Opens a directory that was checked before, by its own path.

@@ -20,7 +20,7 @@ use cache_core::{Error, Map, Result};
 use crate::attach::{Attachment, CLOSED, Head, LOOK_FIRST, release};
 use crate::fork;
 use crate::namespace::Named;
-use crate::open::{How, Opened, Plan};
+use crate::open::{Before, How, Opened, Plan};
 use crate::os::Os;
 
 static CLOSED_HEAD: Head = Head { valid: AtomicU64::new(CLOSED) };
@@ -162,7 +162,8 @@ impl Handle {
             return Err(gone());
         }
         let how = if self.plan.how == How::Create { How::OpenOrCreate } else { self.plan.how };
-        let plan = Plan { how, ..self.plan.clone() };
+        let before = old.is_gone().then(|| Before::of(old));
+        let plan = Plan { how, before, ..self.plan.clone() };
         let inherited = (!old.is_ours()).then_some(old);
         let (attachment, _) = plan.attach(&mut process, inherited).map_err(|error| match error {
             Error::Missing { .. } => gone(),

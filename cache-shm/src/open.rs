@@ -8,7 +8,7 @@
 //! found                              then
 //! nothing                            make (or Missing)
 //! a region of this boot              attach (or Exists)
-//! a region of an earlier boot        make anew with its size (or EarlierBoot, read-only)
+//! a region of an earlier boot        make anew as it was (or EarlierBoot, read-only)
 //! unpublished, maker at work         wait (HalfMade at the deadline)
 //! unpublished, maker dead            take its name away, look again
 //! destroyed, still with its name     take its name away, look again
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_core::{Error, Mode, Result};
+use cache_core::{Error, Geometry, Mode, Result};
 
 use crate::attach::{Attachment, Manner, Target};
 use crate::clock::Clock;
@@ -88,6 +88,31 @@ pub(crate) struct Plan {
     pub(crate) reattach: bool,
     /// Instead of the directory's.
     pub(crate) clock: Option<Clock>,
+    /// What the handle's region was, which is gone: the one that takes its place is the same.
+    pub(crate) before: Option<Before>,
+}
+
+/// The properties of a region that is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Before {
+    pub(crate) bytes: u64,
+    pub(crate) mode: Mode,
+    pub(crate) ephemeral: bool,
+    /// `None` where its file does not tell.
+    pub(crate) sharing: Option<Sharing>,
+}
+
+impl Before {
+    /// Those of the region that `old` was attached to.
+    pub(crate) fn of(old: &Attachment) -> Before {
+        let os = old.os();
+        let stat = os.file.with_fd(|fd| rustix::fs::fstat(fd).ok()).flatten();
+        let sharing = stat.map(|stat| {
+            let file_mode = stat.st_mode & 0o660;
+            Sharing { file_mode, group: (file_mode & 0o060 != 0).then_some(stat.st_gid) }
+        });
+        Before { bytes: os.geometry.region_bytes, mode: os.geometry.mode, ephemeral: old.identity.ephemeral, sharing }
+    }
 }
 
 enum Turn {
@@ -149,13 +174,48 @@ impl Plan {
         }
     }
 
+    /// Looks whether there is, or could be, a region of this plan, changing nothing.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub(crate) fn look(&self, location: &Location) -> Result<()> {
+        let Some(directory) = Directory::find(location, self.sharing)? else { return Ok(()) };
+        let file = RegionFile::open(&directory, &location.file, self.sharing, !self.read_only)?;
+        let Some(content) = file.map(|file| file.content()).transpose()? else { return Ok(()) };
+        match content {
+            Content::Ready(geometry, _) => self.size_mismatch(&geometry).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// The size that was asked for and the one that the region has, where they differ.
+    ///
+    /// # Errors
+    /// `SizeMismatch` if that is none; `InvalidSize`.
+    fn size_mismatch(&self, geometry: &Geometry) -> Result<Option<(u64, u64)>> {
+        let bytes_existing = geometry.region_bytes;
+        let asked = self.bytes.map(create::whole_pages).transpose()?;
+        match (asked.filter(|bytes| *bytes != bytes_existing), self.on_mismatch) {
+            (Some(bytes), Mismatch::Error) => Err(Error::SizeMismatch { bytes, bytes_existing }),
+            (found, _) => Ok(found.map(|bytes| (bytes, bytes_existing))),
+        }
+    }
+
     fn recipe(&self) -> Recipe {
-        Recipe {
+        let asked = Recipe {
             bytes: self.bytes,
             mode: self.mode,
             prealloc: self.prealloc,
             ephemeral: self.ephemeral,
             sharing: self.sharing,
+        };
+        let Some(before) = &self.before else { return asked };
+        Recipe {
+            bytes: asked.bytes.or(Some(before.bytes)),
+            mode: before.mode,
+            ephemeral: before.ephemeral,
+            sharing: before.sharing.unwrap_or(asked.sharing),
+            ..asked
         }
     }
 
@@ -249,12 +309,7 @@ impl Plan {
         inherited: Option<&Attachment>,
         manner: Manner<'_>,
     ) -> Result<Turn> {
-        let asked = self.bytes.map(create::whole_pages).transpose()?;
-        let bytes_existing = target.geometry.region_bytes;
-        let size_mismatch = asked.filter(|bytes| *bytes != bytes_existing).map(|bytes| (bytes, bytes_existing));
-        if let (Some((bytes, bytes_existing)), Mismatch::Error) = (size_mismatch, self.on_mismatch) {
-            return Err(Error::SizeMismatch { bytes, bytes_existing });
-        }
+        let size_mismatch = self.size_mismatch(&target.geometry)?;
         target.mapping = inherited.and_then(|old| self.inherited_mapping(old, &target));
         match Attachment::of(process, target, manner)? {
             Some(attachment) => Ok(Turn::Done(attachment, Opened { size_mismatch, ..Opened::default() })),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_shm::{Cache, Clock, Error};
+use cache_shm::{Cache, Clock, Error, Mode};
 
 use crate::support::Dir;
 
@@ -23,6 +23,27 @@ fn a_destroyed_region_is_gone_on_the_next_write_and_the_handle_attaches_anew() {
     assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
     let other = dir.region("a").open().unwrap();
     assert_eq!(other.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
+}
+
+/// A handle that had found a region of 2 MiB that refuses made one of 256 MiB that evicts, shared
+/// with nobody, when that was destroyed: it knew what it had been asked for and no more.
+#[test]
+fn a_region_that_takes_the_place_of_another_has_its_properties() {
+    let dir = Dir::new();
+    drop(dir.region("a").size(2 << 20).mode(Mode::NoEvict).file_mode(0o660).create().unwrap());
+    let (plain, larger) = (dir.region("a").open_or_create().unwrap(), dir.region("a").size(3 << 20));
+    let made_by = |cache: &Cache| {
+        assert!(matches!(cache.set(b"k", b"v"), Err(Error::Gone { .. })));
+        cache.set(b"k", b"v").unwrap();
+        let geometry = cache.geometry().unwrap();
+        let mode = rustix::fs::stat(dir.file("a")).unwrap().st_mode & 0o777;
+        (geometry.region_bytes, geometry.mode, mode)
+    };
+    plain.destroy().unwrap();
+    assert_eq!(made_by(&plain), (2 << 20, Mode::NoEvict, 0o660));
+    let larger = larger.open_or_create().unwrap();
+    larger.destroy().unwrap();
+    assert_eq!(made_by(&larger), (3 << 20, Mode::NoEvict, 0o660), "it has the size that was asked for");
 }
 
 #[test]
