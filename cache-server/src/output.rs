@@ -100,6 +100,11 @@ pub fn complain(failure: &Failure, json: bool) {
     complain_raw(&if json { format!("{}\n", failure.json()) } else { format!("cache-shm: {failure}\n") });
 }
 
+/// Says something beside the answer, on standard error.
+pub fn remark(text: &str) {
+    complain_raw(&format!("cache-shm: {text}\n"));
+}
+
 /// Writes to standard error; a closed one has no reader to tell.
 pub fn complain_raw(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());

@@ -14,6 +14,8 @@
 //! Must never: guess. Whatever is not understood is an error that names the variable, or
 //! the file and the line. A file that somebody else may write to is not read.
 
+mod server;
+
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
@@ -30,6 +32,9 @@ use crate::open::Mismatch;
 use crate::size::parse_size;
 use crate::words::{MODE_WANTED, TIME_WANTED, parse_group, parse_mode, parse_time};
 
+use server::SERVER_SECTION;
+pub use server::{SERVER_VARIABLE_PREFIX, ServerOption, server_options};
+
 /// What the variables of options begin with.
 pub const VARIABLE_PREFIX: &str = "CACHE_SHM_";
 /// The variable that names the file; empty for no file.
@@ -40,10 +45,6 @@ const SYSTEM_FILE: &str = "/etc/cache-shm.toml";
 const USER_FILE: &str = "cache-shm.toml";
 /// More than a file of options or of a secret ever has.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The section of the server, which is none of a region's.
-const SERVER_SECTION: &str = "serve";
-/// What the variables of the server's options begin with.
-pub const SERVER_VARIABLE_PREFIX: &str = "CACHE_SHM_SERVE_";
 /// The longest deadline: a day.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 
@@ -248,44 +249,6 @@ pub fn unknown_variables() -> Vec<String> {
     names
 }
 
-/// An option in the section `[serve]` of the file, as it is written there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerOption {
-    /// The option.
-    pub key: String,
-    /// Its text; `None` if it is no string, number or truth value.
-    pub text: Option<String>,
-    /// The file and the line.
-    pub place: String,
-}
-
-/// The section `[serve]` of the file that [`Settings::read`] reads, for the server to check.
-///
-/// # Errors
-/// As for [`Settings::read`].
-pub fn server_options() -> Result<Vec<ServerOption>> {
-    let Some(path) = choose_file(&|variable| std::env::var_os(variable))? else { return Ok(Vec::new()) };
-    server_entries(&path, &read_file(&path)?)
-}
-
-fn server_entries(path: &Path, bytes: &[u8]) -> Result<Vec<ServerOption>> {
-    // The whole file is checked first.
-    entries(path, bytes)?;
-    let table = std::str::from_utf8(bytes).ok().and_then(|text| DeTable::parse(text).ok());
-    let Some(table) = table else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for (section, content) in table.get_ref() {
-        if let (SERVER_SECTION, DeValue::Table(options)) = (section.get_ref().as_ref(), content.get_ref()) {
-            found.extend(options.iter().map(|(key, value)| ServerOption {
-                key: key.get_ref().to_string(),
-                text: scalar(value).map(Cow::into_owned),
-                place: place_in(path, bytes, key.span().start),
-            }));
-        }
-    }
-    Ok(found)
-}
-
 /// The file and the line of a byte in it.
 fn place_in(path: &Path, bytes: &[u8], offset: usize) -> String {
     let line = 1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count();
@@ -410,7 +373,9 @@ fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>> {
             (name, _) => {
                 return Err(wrong(
                     &at,
-                    format!("{name:?} is no section; options stand in [default], in [region.NAME] and in [serve]"),
+                    format!(
+                        "{name:?} is no section; options stand in [default], [region.NAME], [serve] and [serve.NAME]"
+                    ),
                 ));
             }
         }
@@ -437,7 +402,8 @@ fn take_section(
             let keys: Vec<_> = OPTIONS.iter().map(|known| known.key).collect();
             return Err(wrong(&at, format!("there is no option {key:?}; there are {}", keys.join(", "))));
         };
-        let text = scalar(value).ok_or_else(|| wrong(&at, format!("{key} is {}", known.allowed)))?;
+        let list = if matches!(value.get_ref(), DeValue::Array(_)) { "one value and no list: " } else { "" };
+        let text = scalar(value).ok_or_else(|| wrong(&at, format!("{key} is {list}{}", known.allowed)))?;
         if (known.take)(&mut Settings::default(), &text).is_none() {
             return Err(refused(&at, known, &text));
         }
@@ -507,7 +473,7 @@ mod tests {
             ("[default]\nsiez = 1\n", "c.toml:2", &["no option \"siez\"", "size, ttl"]),
             ("[region.a]\nserializer = 'pickle'\n", "c.toml:2", &["pickle", "json"]),
             ("[default]\nsecret = 'abcdefghijklmnop'\n", "c.toml:2", &["secret_file"]),
-            ("[default]\nttl = [1]\n", "c.toml:2", &["ttl is more than zero"]),
+            ("[default]\nttl = [1]\n", "c.toml:2", &["ttl is one value and no list: more than zero"]),
             ("[default]\nttl = 0\n", "c.toml:2", &["more than zero"]),
             ("[default]\ntimeout = '2d'\n", "c.toml:2", &["timeout"]),
             ("[default]\ndir = 'here'\n", "c.toml:2", &["begins with /"]),

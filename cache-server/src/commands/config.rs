@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::Place;
 use crate::cli::Config;
 use crate::failure::Result;
-use crate::output::Output;
+use crate::output::{Output, remark};
+use crate::serve::config::unknown_variables;
 
 pub fn config(place: Place, arguments: &Config, output: &mut Output) -> Result<bool> {
     let settings = Settings::read(arguments.name.as_deref())?;
@@ -17,7 +18,7 @@ pub fn config(place: Place, arguments: &Config, output: &mut Output) -> Result<b
             *row = Effective { key: "dir", value: dir.display().to_string(), origin: "argument --dir".to_owned() };
         });
     }
-    let unknown = cache_shm::unknown_variables();
+    let unknown = unknown_variables();
     let file = settings.file.as_ref().map(|file| file.display().to_string());
     if output.is_json() {
         let options: Map<String, Value> = rows
@@ -32,7 +33,7 @@ pub fn config(place: Place, arguments: &Config, output: &mut Output) -> Result<b
     pairs.extend(rows.iter().map(|row| (row.key, format!("{:width$}  {}", row.value, row.origin))));
     output.pairs(&pairs)?;
     for name in unknown {
-        eprintln!("cache-shm: {name} is set, and is no option of a region");
+        remark(&format!("{name} is set, and is no option"));
     }
     Ok(true)
 }

@@ -1,23 +1,27 @@
 //! `cache-shm serve`: the options, and what is said when clients can connect.
 
+use cache_shm::{Effective, Settings};
 use serde_json::{Map, json};
 
 use super::Place;
 use crate::cli::Serve;
 use crate::failure::Result;
-use crate::output::Output;
-use crate::serve::config::Config;
+use crate::output::{Output, remark};
+use crate::serve::config::{Config, unknown_variables};
 
 pub(super) fn serve(place: Place, arguments: &Serve, output: &mut Output) -> Result<bool> {
-    let config = Config::read(&arguments.given())?;
-    crate::serve::check(&config)?;
-    if arguments.check {
-        return check(&config, output);
-    }
+    let config = Config::read(&arguments.name, &arguments.given())?;
     let mut builder = place.builder(&arguments.name);
     if let Some(size) = &arguments.size {
         builder = builder.size(cache_shm::parse_size(size)?);
     }
+    let path = builder.clone().check()?;
+    crate::serve::check(path.as_deref(), &config)?;
+    if arguments.check {
+        return check(place, arguments, &config, output);
+    }
+    // From here on: how the region was opened is told too.
+    let _log = crate::serve::log::begin(&config);
     let cache = builder.open_or_create()?;
     crate::serve::serve(cache, &config, &mut |places| {
         if output.is_json() {
@@ -31,8 +35,18 @@ pub(super) fn serve(place: Place, arguments: &Serve, output: &mut Output) -> Res
 }
 
 /// Says which options hold.
-fn check(config: &Config, output: &mut Output) -> Result<bool> {
-    let rows = config.effective();
+fn check(place: Place, arguments: &Serve, config: &Config, output: &mut Output) -> Result<bool> {
+    for name in unknown_variables() {
+        remark(&format!("{name} is set, and is no option"));
+    }
+    let mut rows = Settings::read(Some(&arguments.name))?.effective();
+    rows.retain(|row| ["dir", "size"].contains(&row.key));
+    let dir = place.dir.map(|dir| ("dir", dir.display().to_string()));
+    for (key, value) in dir.into_iter().chain(arguments.size.clone().map(|size| ("size", size))) {
+        let given = Effective { key, value, origin: format!("flag --{key}") };
+        rows.iter_mut().filter(|row| row.key == key).for_each(|row| *row = given.clone());
+    }
+    rows.extend(config.effective());
     if output.is_json() {
         let options: Map<String, serde_json::Value> = rows
             .into_iter()

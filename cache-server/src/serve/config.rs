@@ -1,4 +1,4 @@
-//! The server's options: from flags, the environment, or the section `[serve]` of the file.
+//! The server's options: from flags, the environment, or the sections of the file.
 //!
 //! Owns: the table of options and what each allows. A mistake names the flag, the variable or
 //! the file and the line, the option, and what is allowed; and the server does not start.
@@ -6,7 +6,8 @@
 //! ```text
 //! --clients-max 100                     a flag
 //! CACHE_SHM_SERVE_CLIENTS_MAX=100       the environment
-//! [serve] clients_max = 100             the file
+//! [serve.NAME] clients_max = 100        the file, for the server of one region
+//! [serve] clients_max = 100             the file, for all
 //! ```
 
 use std::net::SocketAddr;
@@ -178,6 +179,18 @@ fn interval(text: &str) -> Option<Duration> {
     if text == "none" { Some(Duration::ZERO) } else { parse_time(text).filter(|time| !time.is_zero()) }
 }
 
+/// Levels of records, and of those of a part of the program.
+fn levels(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_known = |part: &str| {
+        let (target, level) = part.split_once('=').unwrap_or(("all", part));
+        !target.is_empty() && LEVELS.contains(&level)
+    };
+    // What is no level would be taken for a target, and would silence all the others.
+    let is_taken = text.split(',').all(is_known) && text.parse::<tracing_subscriber::filter::Targets>().is_ok();
+    is_taken.then(|| text.to_owned())
+}
+
 const PATH: &str = "a path that begins with /";
 const ADDRESSES: &str = "addresses with ports, such as 127.0.0.1:6379 or [::1]:6379, with commas between";
 const BOOL: &str = "true or false";
@@ -245,33 +258,69 @@ const OPTIONS: &[Known] = &[
             to.log_format = match text { "text" => LogFormat::Text, "json" => LogFormat::Json, _ => return None };
             Some(())
         } },
-    Known { key: "log_level", allowed: "error, warn, info, debug or trace, or targets with levels (info,cache_shm=debug)", default: "info",
-        take: |to, text| { text.parse::<tracing_subscriber::filter::Targets>().ok()?; to.log_level = text.to_owned(); Some(()) } },
+    Known { key: "log_level", allowed: "off, error, warn, info, debug or trace, with those of targets behind it (info,cache_shm=debug)", default: "info",
+        take: |to, text| { to.log_level = levels(text)?; Some(()) } },
 ];
+
+/// Options that may have several values, in the file as a list too.
+const LISTS: [&str; 4] = ["bind", "memcached_bind", "http_bind", "http_hosts"];
+
+fn variable_of(key: &str) -> String {
+    format!("{SERVER_VARIABLE_PREFIX}{}", key.to_ascii_uppercase())
+}
+
+/// The flag that gives an option.
+fn flag_of(key: &str) -> String {
+    if key == "auth" { "--no-auth".to_owned() } else { format!("--{}", key.replace('_', "-")) }
+}
+
+/// Names of set variables that begin like those of options, of a region or of the server, and are
+/// none: mistyped, perhaps.
+pub fn unknown_variables() -> Vec<String> {
+    let is_unknown = |name: &String| {
+        name.starts_with(SERVER_VARIABLE_PREFIX) && !OPTIONS.iter().any(|known| variable_of(known.key) == *name)
+    };
+    let of_servers = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(is_unknown);
+    let mut names = cache_shm::unknown_variables();
+    names.extend(of_servers);
+    names.sort();
+    names
+}
 
 fn wrong(place: &str, reason: String) -> Error {
     Error::InvalidConfig { place: place.to_owned(), reason }
 }
 
 impl Config {
-    /// What `flags`, the environment and the file say.
+    /// What `flags`, the environment and the file say for the server of the region `name`.
     ///
     /// # Errors
-    /// The first mistake: which flag, variable or line, and what is allowed.
-    pub fn read(flags: &[(&'static str, String)]) -> Result<Config> {
+    /// The first mistake: which flag, variable or line, and what is allowed. All sections of
+    /// the file are checked, whichever region is served.
+    pub fn read(name: &str, flags: &[(&'static str, String)]) -> Result<Config> {
         let mut config = Config::default();
-        for option in cache_shm::server_options()? {
+        let mut options = cache_shm::server_options()?;
+        // Those of one server stand before those of all.
+        options.sort_by_key(|option| option.region.is_some());
+        for option in options {
             let Some(known) = OPTIONS.iter().find(|known| known.key == option.key) else {
                 let keys: Vec<_> = OPTIONS.iter().map(|known| known.key).collect();
-                let reason = format!("there is no option {:?} in [serve]; there are {}", option.key, keys.join(", "));
+                let reason = format!("the server has no option {:?}; there are {}", option.key, keys.join(", "));
                 return Err(wrong(&option.place, reason).into());
             };
-            let text =
-                option.text.ok_or_else(|| wrong(&option.place, format!("{} is {}", known.key, known.allowed)))?;
-            config.put(known, &text, &option.place, format!("{} [serve]", option.place))?;
+            let is_list = LISTS.contains(&known.key);
+            let Some(texts) = option.texts.filter(|_| is_list || !option.is_list) else {
+                let one = if is_list || !option.is_list { "" } else { "one value and no list: " };
+                return Err(wrong(&option.place, format!("{} is {one}{}", known.key, known.allowed)).into());
+            };
+            let text = if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
+            let is_meant = option.region.as_deref().is_none_or(|region| region == name);
+            let mut others = Config::default();
+            let to = if is_meant { &mut config } else { &mut others };
+            to.put(known, &text, &option.place, option.place.clone())?;
         }
         for known in OPTIONS {
-            let variable = format!("{SERVER_VARIABLE_PREFIX}{}", known.key.to_ascii_uppercase());
+            let variable = variable_of(known.key);
             let Some(given) = std::env::var_os(&variable).filter(|value| !value.is_empty()) else { continue };
             let place = format!("the environment variable {variable}");
             let text = given.to_str().ok_or_else(|| wrong(&place, "it is not UTF-8".to_owned()))?;
@@ -279,7 +328,7 @@ impl Config {
         }
         for (key, text) in flags {
             let Some(known) = OPTIONS.iter().find(|known| known.key == *key) else { continue };
-            let flag = format!("--{}", key.replace('_', "-"));
+            let flag = flag_of(key);
             config.put(known, text, &format!("the flag {flag}"), format!("flag {flag}"))?;
         }
         config.check()?;
@@ -311,6 +360,18 @@ impl Config {
                           password_file, or auth = false (--no-auth) if everybody may use the cache";
             return Err(wrong(&place(key), reason.to_owned()).into());
         }
+        let has_socket = !matches!(self.socket, Some(None)) || self.memcached_socket.is_some();
+        let is_open = self.socket_mode & 0o007 != 0 && self.auth;
+        if is_open && has_socket && self.password_file.is_none() {
+            let reason = "with these permissions every user of this host reaches the sockets, so they need a password: \
+                          give password_file, or auth = false (--no-auth) if everybody may use the cache";
+            return Err(wrong(&place("socket_mode"), reason.to_owned()).into());
+        }
+        if is_open && self.http_socket.is_some() {
+            let reason = "with these permissions every user of this host reaches the page at http_socket, which asks \
+                          for nothing: take http_bind with a token, or auth = false (--no-auth)";
+            return Err(wrong(&place("socket_mode"), reason.to_owned()).into());
+        }
         if self.password_file.is_some() && !self.auth {
             let reason = "with a password_file clients have to say the password: take one of the two away";
             return Err(wrong(&place("auth"), reason.to_owned()).into());
@@ -320,8 +381,7 @@ impl Config {
             let reason = "that namespace is a database of its own, so database 0 cannot be it too";
             return Err(wrong(&place("namespace"), reason.to_owned()).into());
         }
-        let has_socket =
-            !matches!(self.socket, Some(None)) || self.memcached_socket.is_some() || self.http_socket.is_some();
+        let has_socket = has_socket || self.http_socket.is_some();
         let has_address = [&self.bind, &self.memcached_bind, &self.http_bind].iter().any(|bind| !bind.is_empty());
         if !has_socket && !has_address {
             let reason =
@@ -402,7 +462,7 @@ mod tests {
 
     fn read(flags: &[(&'static str, &str)]) -> std::result::Result<Config, String> {
         let flags: Vec<_> = flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect();
-        Config::read(&flags).map_err(|failure| failure.to_string())
+        Config::read("r", &flags).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -436,7 +496,7 @@ mod tests {
             ("snapshot_at_end", "true", "1"),
             ("restore", "true", "always"),
             ("log_format", "json", "xml"),
-            ("log_level", "info,cache_shm=debug", "=x=y"),
+            ("log_level", "info,cache_shm=debug", "warning"),
         ];
         assert_eq!(cases.map(|(key, ..)| key).to_vec(), OPTIONS.iter().map(|known| known.key).collect::<Vec<_>>());
         for (key, good, bad) in cases {
@@ -445,10 +505,10 @@ mod tests {
             let needs = [password, ("http_token_file", "/t"), ("snapshot_file", "/s"), (key, good)];
             let config = read(&needs).unwrap();
             let row = config.effective().into_iter().find(|row| row.key == key).unwrap();
-            assert_eq!((row.value.as_str(), row.origin), (good, format!("flag --{}", key.replace('_', "-"))));
+            assert_eq!((row.value.as_str(), row.origin), (good, format!("flag {}", flag_of(key))));
             let refused = read(&[(key, bad)]).unwrap_err();
             let known = OPTIONS.iter().find(|known| known.key == key).unwrap();
-            assert!(refused.contains(&key.replace('_', "-")) && refused.contains(known.allowed), "{refused}");
+            assert!(refused.contains(&flag_of(key)) && refused.contains(known.allowed), "{refused}");
         }
     }
 
@@ -461,7 +521,39 @@ mod tests {
         assert!(read(&[("bind", "127.0.0.1:6379"), ("password_file", "/p")]).is_ok());
         assert!(read(&[("reader_password_file", "/p")]).unwrap_err().contains("password_file"));
         let refused = read(&[("auth", "false"), ("password_file", "/p")]).unwrap_err();
-        assert!(refused.contains("--auth"), "{refused}");
+        assert!(refused.contains("--no-auth"), "{refused}");
+    }
+
+    #[test]
+    fn a_socket_that_everybody_reaches_needs_what_an_address_needs() {
+        let refused = read(&[("socket_mode", "666")]).unwrap_err();
+        assert!(refused.contains("--socket-mode") && refused.contains("--no-auth"), "{refused}");
+        assert!(read(&[("socket_mode", "660")]).is_ok());
+        assert!(read(&[("socket_mode", "666"), ("auth", "false"), ("http_socket", "/h")]).is_ok());
+        assert!(read(&[("socket_mode", "666"), ("password_file", "/p")]).is_ok());
+        let page = [("socket_mode", "666"), ("password_file", "/p"), ("http_socket", "/h")];
+        assert!(read(&page).unwrap_err().contains("http_socket"));
+    }
+
+    /// `--log-level warning` was taken for a target of that name, and nothing at all was logged.
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for good in ["off", "warn", "cache_shm=trace", "error,cache_shm=debug"] {
+            assert_eq!(levels(good).as_deref(), Some(good));
+        }
+        for bad in ["warning", "loud", "", "info,", "info,loud", "cache_shm=loud", "=info", "INFO", "3"] {
+            assert_eq!(levels(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_flag_that_is_named_exists() {
+        let command = <crate::cli::Cli as clap::CommandFactory>::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for known in OPTIONS {
+            let flag = flag_of(known.key);
+            assert!(serve.get_arguments().any(|each| each.get_long() == flag.strip_prefix("--")), "{flag}");
+        }
     }
 
     #[test]

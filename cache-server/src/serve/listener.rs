@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Shared;
+use super::config::Config;
 use super::connection::Stream;
 use super::counters::Counters;
 use crate::failure::{Failure, Result};
@@ -39,9 +40,20 @@ pub enum Speaks {
     Http,
 }
 
+impl Speaks {
+    /// The option that names its socket.
+    fn option(self) -> &'static str {
+        match self {
+            Speaks::Resp => "socket",
+            Speaks::Memcached => "memcached_socket",
+            Speaks::Http => "http_socket",
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Socket {
-    Unix { listener: UnixListener, path: PathBuf, _lock: File },
+    Unix { listener: UnixListener, path: PathBuf, lock_path: PathBuf, _lock: File },
     Tcp(TcpListener),
 }
 
@@ -65,18 +77,7 @@ impl Listener {
         let refused = |error: io::Error| Failure::file("listen at", path, &error);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let lock_path = path.with_file_name(format!(".{name}.lock"));
-        // Nothing is followed, and nothing waited for, that somebody laid there.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(&lock_path);
-        let lock = lock.map_err(|error| Failure::file("make", &lock_path, &error))?;
-        if !lock.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(Failure::usage(format!("there is something else at {}; move it away", lock_path.display())));
-        }
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let shown = path.display();
-            return Err(Failure::usage(format!("another server listens at {shown}; end it or give another path")));
-        }
+        let lock = lock(&lock_path, path)?;
         match std::fs::symlink_metadata(path) {
             Ok(there) if !std::os::unix::fs::FileTypeExt::is_socket(&there.file_type()) => {
                 let shown = path.display();
@@ -100,7 +101,7 @@ impl Listener {
         made.map_err(|error| refused(error.into()))?;
         let listener = UnixListener::from_std(socket.into());
         let local = format!("{}:0", path.display());
-        let socket = Socket::Unix { listener, path: path.to_owned(), _lock: lock };
+        let socket = Socket::Unix { listener, path: path.to_owned(), lock_path, _lock: lock };
         Ok(Listener { socket, speaks, local, is_ready: true, told: None })
     }
 
@@ -182,11 +183,70 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Socket::Unix { path, .. } = &self.socket {
-            // Ours while we hold the lock. The lock's file stays: removed, it would not lock.
+        if let Socket::Unix { path, lock_path, .. } = &self.socket {
+            // Ours while we hold the lock. Who waits for its file looks whether it still has its name.
             let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(lock_path);
         }
     }
+}
+
+/// The lock that says that the server of the socket `path` lives.
+///
+/// # Errors
+/// Another server has it, something else is in its place, or the directory does not let us.
+fn lock(lock_path: &Path, path: &Path) -> Result<File> {
+    // Nothing is followed, and nothing waited for, that somebody laid there.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
+    loop {
+        let lock = options.open(lock_path).map_err(|error| Failure::file("make", lock_path, &error))?;
+        let ours = lock.metadata().map_err(|error| Failure::file("make", lock_path, &error))?;
+        if !ours.is_file() {
+            return Err(Failure::usage(format!("there is something else at {}; move it away", lock_path.display())));
+        }
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let shown = path.display();
+            return Err(Failure::usage(format!("another server listens at {shown}; end it or give another path")));
+        }
+        // A server that ended in between took the file away, and the next one makes another.
+        let named = std::fs::symlink_metadata(lock_path);
+        if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// The sockets that `config` asks for, of a region whose file is `region`.
+///
+/// # Errors
+/// Two of them are one, or one cannot be where it should: what is known before anything is made.
+pub fn sockets(region: Option<&Path>, config: &Config) -> Result<Vec<(Speaks, PathBuf)>> {
+    let redis = match &config.socket {
+        Some(given) => given.clone(),
+        None => region.map(|path| path.with_added_extension("sock")),
+    };
+    let others = [(Speaks::Memcached, &config.memcached_socket), (Speaks::Http, &config.http_socket)];
+    let mut sockets: Vec<(Speaks, PathBuf)> = redis.map(|path| (Speaks::Resp, path)).into_iter().collect();
+    for (speaks, path) in others {
+        sockets.extend(path.iter().map(|path| (speaks, path.clone())));
+    }
+    for (at, (speaks, path)) in sockets.iter().enumerate() {
+        let shown = path.display();
+        if let Some((other, _)) = sockets[..at].iter().find(|(_, other)| other == path) {
+            let (first, second) = (other.option(), speaks.option());
+            return Err(Failure::usage(format!("{first} and {second} are both {shown}; give each a path of its own")));
+        }
+        let directory = path.parent().unwrap_or(path);
+        // That of the region is made with it.
+        if Some(directory) != region.and_then(Path::parent) && !directory.is_dir() {
+            let directory = directory.display();
+            return Err(Failure::usage(format!("cannot listen at {shown}: there is no directory {directory}")));
+        }
+        SocketAddrUnix::new(path).map_err(|error| Failure::file("listen at", path, &error.into()))?;
+    }
+    Ok(sockets)
 }
 
 fn refuse(speaks: Speaks, stream: Stream) {

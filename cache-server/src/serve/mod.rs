@@ -20,7 +20,7 @@ mod databases;
 pub mod gate;
 pub mod http;
 mod listener;
-mod log;
+pub mod log;
 pub mod loopback;
 mod maintenance;
 pub mod memcached;
@@ -30,13 +30,16 @@ pub mod users;
 mod watch;
 mod worker;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use cache_shm::Cache;
 use mio::Waker;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -154,11 +157,14 @@ impl Shared {
     }
 }
 
-/// Looks whether the files that `config` names can be used, before anything is made.
+/// Looks whether the files that `config` names can be used, before anything is made; `region` is
+/// the file of the region that would be served.
 ///
 /// # Errors
-/// A secret that cannot be read.
-pub fn check(config: &Config) -> Result<()> {
+/// A secret that cannot be read, or a place where nothing can be.
+pub fn check(region: Option<&Path>, config: &Config) -> Result<()> {
+    listener::sockets(region, config)?;
+    Snapshots::new(config)?;
     Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
     Http::new(config)?;
     Ok(())
@@ -170,7 +176,7 @@ pub fn check(config: &Config) -> Result<()> {
 /// # Errors
 /// An address cannot be listened on, a password cannot be read, or the system refuses threads.
 pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -> Result<()>) -> Result<()> {
-    let _log = log::begin(config);
+    let _lone = warn_at_start(&cache);
     let users = Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
     let listeners = listeners(&cache, config)?;
     let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
@@ -271,30 +277,33 @@ fn reload(shared: &Shared, config: &Config) {
     }
 }
 
-/// Where Redis clients of this host connect: beside the region's file unless told otherwise.
-pub fn socket_path(cache: &Cache, config: &Config) -> Option<PathBuf> {
-    match &config.socket {
-        Some(given) => given.clone(),
-        None => cache.path().map(|path| path.with_added_extension("sock")),
+/// Tells what is not as it was asked for, or as it should be. The result is kept while the
+/// server lives: it is by a lock on the region's file that others see it.
+fn warn_at_start(cache: &Cache) -> Option<File> {
+    if let Some((bytes_asked, bytes)) = cache.opened().size_mismatch {
+        tracing::warn!(bytes_asked, bytes, "the region exists with another size, and is served as it is");
     }
+    for variable in config::unknown_variables() {
+        tracing::warn!(variable, "is set, and is no option");
+    }
+    // Nobody else locks the whole file: who lives is told by locks of another kind.
+    let file = File::open(cache.path()?).ok()?;
+    if matches!(flock(&file, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK)) {
+        tracing::warn!("another server serves this region: what is one step for its clients is none for those here");
+    }
+    Some(file)
 }
 
 fn listeners(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    if let Some(path) = socket_path(cache, config) {
-        listeners.push(Listener::unix(Speaks::Resp, &path, config.socket_mode)?);
+    for (speaks, path) in listener::sockets(cache.path().as_deref(), config)? {
+        listeners.push(Listener::unix(speaks, &path, config.socket_mode)?);
     }
     for address in &config.bind {
         listeners.push(Listener::tcp(Speaks::Resp, *address)?);
     }
-    if let Some(path) = &config.memcached_socket {
-        listeners.push(Listener::unix(Speaks::Memcached, path, config.socket_mode)?);
-    }
     for address in &config.memcached_bind {
         listeners.push(Listener::tcp(Speaks::Memcached, *address)?);
-    }
-    if let Some(path) = &config.http_socket {
-        listeners.push(Listener::unix(Speaks::Http, path, config.socket_mode)?);
     }
     for address in &config.http_bind {
         listeners.push(Listener::tcp(Speaks::Http, *address)?);
