@@ -448,7 +448,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn ttl(text: &str) -> Result<Ttl, String> {
-    if text == "none" { Ok(Ttl(None)) } else { duration(text).map(|ttl| Ttl(Some(ttl))) }
+    match text {
+        "none" => Ok(Ttl(None)),
+        _ => match duration(text)? {
+            Duration::ZERO => Err("a time to live is more than zero, or none for ever".to_owned()),
+            ttl => Ok(Ttl(Some(ttl))),
+        },
+    }
 }
 
 fn group(text: &str) -> Result<u32, String> {

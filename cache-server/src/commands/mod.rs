@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{Cli, Command, Create, Stats, Within};
 use crate::failure::{Failure, Result};
-use crate::output::{Output, grouped, sized};
+use crate::output::{Output, grouped, remark, sized};
 
 /// Runs the subcommand; true if it found what it was asked for.
 pub fn run(cli: &Cli, output: &mut Output) -> Result<bool> {
@@ -107,7 +107,33 @@ impl Within {
             Some(name) => cache.namespaces()?.iter().any(|info| info.name == name.as_bytes()),
             None => true,
         };
+        if !is_known {
+            no_namespace(self.namespace.as_deref().unwrap_or_default());
+        }
         is_known.then(|| self.of(cache)).transpose()
+    }
+}
+
+/// Says why nothing was found.
+fn no_namespace(name: &str) {
+    remark(&format!("the region has no namespace {name:?}"));
+}
+
+/// Refuses a region that exists and is not what was asked for; its size was looked at before.
+fn check_asked(arguments: &Create, cache: &Cache) -> Result<()> {
+    let refuse = |has: &str, asked: &str| {
+        let name = &arguments.name;
+        let advice = format!("leave {asked} out, or destroy the region first");
+        Err(Failure::usage(format!("the region {name} exists and {has}, but {asked} was given; {advice}")))
+    };
+    if arguments.no_evict && cache.geometry()?.mode == Mode::Evict {
+        return refuse("evicts", "--no-evict");
+    }
+    match (arguments.mode, listed(cache)?) {
+        (Some(asked), Some(listed)) if asked != listed.mode => {
+            refuse(&format!("has mode {:03o}", listed.mode), &format!("--mode {asked:03o}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -131,6 +157,9 @@ fn create(place: Place, arguments: &Create, output: &mut Output) -> Result<bool>
     let cache = if arguments.exist_ok { builder.open_or_create()? } else { builder.create()? };
     let bytes = cache.geometry()?.region_bytes;
     let created = cache.opened().created;
+    if !created {
+        check_asked(arguments, &cache)?;
+    }
     let path = shown_path(&cache);
     if output.is_json() {
         output.json(&json!({"name": arguments.name, "path": path, "bytes": bytes, "created": created}))?;
@@ -191,7 +220,8 @@ fn info(place: Place, name: &str, output: &mut Output) -> Result<bool> {
     let created = listed.as_ref().map_or(0, |listed| listed.created_unix_ms);
     let used = listed.as_ref().map_or(0, |listed| listed.bytes_used);
     let path = shown_path(&cache);
-    let mode = match geometry.mode {
+    let file_mode = listed.as_ref().map_or(0, |listed| listed.mode);
+    let when_full = match geometry.mode {
         Mode::Evict => "evict",
         Mode::NoEvict => "no-evict",
     };
@@ -201,7 +231,8 @@ fn info(place: Place, name: &str, output: &mut Output) -> Result<bool> {
             "path": path,
             "bytes": geometry.region_bytes,
             "bytes_used": used,
-            "mode": mode,
+            "mode": format!("{file_mode:03o}"),
+            "when_full": when_full,
             "created_unix_ms": created,
             "format_version": cache_shm::FORMAT_VERSION,
             "segments": geometry.segment_count,
@@ -216,7 +247,7 @@ fn info(place: Place, name: &str, output: &mut Output) -> Result<bool> {
             ("path", path),
             ("size", sized(geometry.region_bytes)),
             ("in use", sized(used)),
-            ("when full", mode.to_owned()),
+            ("when full", when_full.to_owned()),
             ("created (UTC)", moment(created)),
             ("format version", cache_shm::FORMAT_VERSION.to_string()),
             ("segments", format!("{} of {}", grouped(geometry.segment_count.into()), sized(geometry.segment_bytes()))),
@@ -248,7 +279,10 @@ fn stats(place: Place, arguments: &Stats, output: &mut Output) -> Result<bool> {
         None => cache.stats()?.fields(),
         Some(name) => match spaces[1..].iter().find(|info| info.name == name.as_bytes()) {
             Some(info) => info.counts().to_vec(),
-            None => return Ok(false),
+            None => {
+                no_namespace(name);
+                return Ok(false);
+            }
         },
     };
     let count = |wanted: &str| fields.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, count)| *count);

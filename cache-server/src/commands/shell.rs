@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 
 use crate::cli::{Cli, Completions, Man};
 use crate::failure::{Failure, Result};
-use crate::output::Output;
+use crate::output::{Output, remark};
 
 pub(super) fn completions(arguments: &Completions, output: &mut Output) -> Result<bool> {
     let mut script = Vec::new();
@@ -18,6 +18,7 @@ pub(super) fn completions(arguments: &Completions, output: &mut Output) -> Resul
 pub(super) fn man(arguments: &Man, output: &mut Output) -> Result<bool> {
     let pages = pages();
     if let Some(directory) = &arguments.output {
+        std::fs::create_dir_all(directory).map_err(|error| Failure::file("make", directory, &error))?;
         for page in &pages {
             let path = directory.join(format!("{}.1", name(page)));
             std::fs::write(&path, rendered(page, &path)?)
@@ -29,7 +30,10 @@ pub(super) fn man(arguments: &Man, output: &mut Output) -> Result<bool> {
         Some(subcommand) => format!("cache-shm-{subcommand}"),
         None => "cache-shm".to_owned(),
     };
-    let Some(page) = pages.iter().find(|page| name(page) == wanted) else { return Ok(false) };
+    let Some(page) = pages.iter().find(|page| name(page) == wanted) else {
+        remark(&format!("there is no page {wanted}; `cache-shm --help` lists the commands"));
+        return Ok(false);
+    };
     output.bytes(&rendered(page, Path::new("standard output"))?)?;
     Ok(true)
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Place, key_bytes, ttl_ms};
 use crate::cli::{Delete, Get, Kind, Set, Ttl};
 use crate::failure::{Failure, Result};
-use crate::output::{Output, insert_bytes, insert_value, kind_word, value_bytes};
+use crate::output::{Output, insert_bytes, insert_value, kind_word, printable, remark, value_bytes};
 
 /// Adds what is known of a value to a JSON object.
 pub(super) fn insert_meta(object: &mut Map<String, Value>, meta: &Meta, now_ms: u64) {
@@ -83,16 +83,27 @@ pub(super) fn set(place: Place, arguments: &Set, output: &mut Output) -> Result<
 
 pub(super) fn delete(place: Place, arguments: &Delete, output: &mut Output) -> Result<bool> {
     let keys: Vec<Vec<u8>> = arguments.keys.iter().map(|key| key_bytes(key, arguments.hex)).collect::<Result<_>>()?;
-    let mut deleted = 0;
+    let mut missing: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     if let Some(cache) = arguments.within.known(place.change(&arguments.name, arguments.timeout)?)? {
+        missing.clear();
         for key in &keys {
-            deleted += usize::from(cache.delete(key)?);
+            if !cache.delete(key)? {
+                missing.push(key);
+            }
+        }
+        if let Some(first) = missing.first() {
+            let (count, all) = (missing.len(), keys.len());
+            remark(&format!(
+                "{count} of {all} keys not there: {}{}",
+                printable(first),
+                if count > 1 { " ..." } else { "" }
+            ));
         }
     }
     if output.is_json() {
-        output.json(&json!({"deleted": deleted, "missing": keys.len() - deleted}))?;
+        output.json(&json!({"deleted": keys.len() - missing.len(), "missing": missing.len()}))?;
     }
-    Ok(deleted == keys.len())
+    Ok(missing.is_empty())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {

@@ -53,7 +53,7 @@ fn an_argument_stands_before_the_environment_and_that_before_the_file() {
     assert_eq!(bytes(with_file(&place, &["create", "b", "--json"]).env("CACHE_SHM_SIZE", "3MiB")), 3 << 20);
     let mut command = with_file(&place, &["create", "c", "--size", "4MiB", "--json"]);
     assert_eq!(bytes(command.env("CACHE_SHM_SIZE", "3MiB")), 4 << 20);
-    assert_eq!(place.run(&["info", "team", "--json"]).done().json()["mode"], "no-evict");
+    assert_eq!(place.run(&["info", "team", "--json"]).done().json()["when_full"], "no-evict");
     let ttl = |arguments: &[&str]| {
         finished(with_file(&place, arguments).output().unwrap()).done();
         place.run(&["get", "a", "k", "--json"]).done().json()["ttl_ms"].clone()

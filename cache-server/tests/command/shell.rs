@@ -28,6 +28,9 @@ fn each_subcommand_has_a_page_and_is_completed_in_each_shell() {
     }
     assert_eq!(place.run(&["man"]).done().text(), main);
     assert_eq!(place.run(&["man", "nothing"]).code, 1);
+    let directory = place.path().join("share/man1");
+    place.run(&["man", "--output", directory.to_str().unwrap()]).done();
+    assert!(directory.join("cache-shm.1").exists(), "it is made");
     for shell in ["bash", "zsh", "fish"] {
         let script = place.run(&["completions", shell]).done();
         for subcommand in &subcommands {
