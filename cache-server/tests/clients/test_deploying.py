@@ -55,6 +55,20 @@ def test_the_unit_is_well_formed_and_its_command_exists() -> None:
     assert {word for word in words if word.startswith("--")} <= flags_of_serve()
 
 
+def test_the_unit_lets_the_group_in_that_its_comment_names(directory: Path) -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read(DEPLOY / "cache-shm@.service")
+    *words, place = shlex.split(unit["Service"]["ExecStartPre"])
+    assert unit["Service"]["Environment"] == f"CACHE_SHM_DIR={place}"
+    subprocess.run([*words, str(directory / "regions")], check=True, timeout=SECONDS)
+    made = (directory / "regions").stat()
+    assert made.st_mode & 0o7777 == 0o2770
+    with Cache("team", dir=directory / "regions", size="1MiB", mode=0o660, group=made.st_gid) as cache:
+        file = Path(str(cache.path)).stat()
+        assert (file.st_mode & 0o777, file.st_gid) == (0o660, made.st_gid)
+
+
 @pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
 def test_the_files_of_containers_are_well_formed_and_their_flags_exist(name: str) -> None:
     content = yaml.safe_load((DEPLOY / name).read_text())
@@ -65,6 +79,30 @@ def test_the_files_of_containers_are_well_formed_and_their_flags_exist(name: str
         (command,) = (each["args"] for each in content["spec"]["containers"] if "args" in each)
         assert content["spec"]["volumes"][0]["emptyDir"]["medium"] == "Memory"
     assert {word for word in command if word.startswith("--")} <= flags_of_serve()
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
+def test_the_probe_asks_the_server_and_not_the_region(serve: Callable[..., Served], name: str) -> None:
+    content = yaml.safe_load((DEPLOY / name).read_text())
+    if name == "compose.yaml":
+        services = content["services"]
+        _, program, *words = services["cache"]["healthcheck"]["test"]
+        # The server makes the region, which it knows the size of.
+        assert services["app"]["depends_on"] == {"cache": {"condition": "service_healthy"}}
+    else:
+        (probe,) = (each["readinessProbe"] for each in content["spec"]["containers"] if "readinessProbe" in each)
+        program, *words = probe["exec"]["command"]
+    assert program == "python"
+    served = serve()
+    asked = [sys.executable, *(word.replace("/shared/sessions.sock", served.path) for word in words)]
+    assert served.path in asked[-1]
+
+    def answered() -> bool:
+        return subprocess.run(asked, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False).returncode == 0
+
+    assert answered()
+    served.end()
+    assert (served.directory / served.region).exists() and not answered()
 
 
 def containers() -> list[str]:
