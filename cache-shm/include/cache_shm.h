@@ -524,7 +524,7 @@ typedef struct cshm_meta {
      */
     uint64_t version;
     /*
-     Milliseconds that are left; CSHM_NEVER if it does not expire.
+     Milliseconds that are left, at least 1; CSHM_NEVER if it does not expire.
      */
     uint64_t ttl_ms;
     /*
@@ -561,7 +561,8 @@ typedef struct cshm_write_options {
      */
     size_t struct_bytes;
     /*
-     Milliseconds until it expires; CSHM_NEVER; or 0: the handle's default.
+     Milliseconds until it expires; CSHM_NEVER; or 0: the handle's default, which is for ever
+     unless there is one. (An argument `ttl_ms` of 0, as of cshm_set, is over already.)
      */
     uint64_t ttl_ms;
     /*
@@ -658,7 +659,7 @@ uint32_t cshm_abi_version(void);
  `name` is UTF-8: a plain name in the per-user directory (CACHE_SHM_DIR to change), or a
  path if it has a slash. NULL is a private region that only this process and the
  children it forks can reach. `size_bytes` is at least 1 MiB; 0 attaches to whatever
- size there is, or makes 256 MiB or half of what the file system has free. `flags` are
+ size there is (as another size does, with a warning to cshm_set_log), or makes 256 MiB or half of what the file system has free. `flags` are
  CSHM_OPEN_ constants, added. What neither they nor `size_bytes` say comes from the
  environment (CACHE_SHM_) or the configuration file. On failure `*out` is NULL.
  */
@@ -768,8 +769,8 @@ int32_t cshm_get_meta(const struct cshm_cache *cache,
 int32_t cshm_contains(const struct cshm_cache *cache, const void *key, size_t key_bytes);
 
 /*
- Stores in `*ttl_ms` how many milliseconds a key has left; CSHM_NEVER if it does not
- expire.
+ Stores in `*ttl_ms` how many milliseconds a key has left, at least 1; CSHM_NEVER if it
+ does not expire.
  */
 int32_t cshm_ttl(const struct cshm_cache *cache,
                  const void *key,

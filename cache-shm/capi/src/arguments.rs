@@ -94,7 +94,8 @@ pub struct OpenOptions {
 pub struct WriteOptions {
     /// sizeof(cshm_write_options).
     pub struct_bytes: usize,
-    /// Milliseconds until it expires; CSHM_NEVER; or 0: the handle's default.
+    /// Milliseconds until it expires; CSHM_NEVER; or 0: the handle's default, which is for ever
+    /// unless there is one. (An argument `ttl_ms` of 0, as of cshm_set, is over already.)
     pub ttl_ms: u64,
     /// What the bytes mean: a CSHM_KIND_ constant; 0 is plain bytes.
     pub kind: u32,
@@ -117,7 +118,7 @@ pub struct MetaInfo {
     pub value_bytes: u64,
     /// Changes with every change of the key; the token of cshm_cas.
     pub version: u64,
-    /// Milliseconds that are left; CSHM_NEVER if it does not expire.
+    /// Milliseconds that are left, at least 1; CSHM_NEVER if it does not expire.
     pub ttl_ms: u64,
     /// What the bytes mean: a CSHM_KIND_ constant, or a number that is none of them.
     pub kind: u32,

@@ -84,7 +84,7 @@ pub extern "C" fn cshm_abi_version() -> u32 {
 /// `name` is UTF-8: a plain name in the per-user directory (CACHE_SHM_DIR to change), or a
 /// path if it has a slash. NULL is a private region that only this process and the
 /// children it forks can reach. `size_bytes` is at least 1 MiB; 0 attaches to whatever
-/// size there is, or makes 256 MiB or half of what the file system has free. `flags` are
+/// size there is (as another size does, with a warning to cshm_set_log), or makes 256 MiB or half of what the file system has free. `flags` are
 /// CSHM_OPEN_ constants, added. What neither they nor `size_bytes` say comes from the
 /// environment (CACHE_SHM_) or the configuration file. On failure `*out` is NULL.
 #[unsafe(no_mangle)]
@@ -160,6 +160,11 @@ unsafe fn open(name: Option<&str>, options: &OpenOptions) -> Result<Cache> {
     } else {
         builder.open_or_create()?
     };
+    if let Some((asked, existing)) = cache.opened().size_mismatch {
+        let path = cache.path().unwrap_or_default();
+        let path = path.display();
+        log::warn!(target: shm::LOG_TARGET, "{path} exists with {existing} bytes and {asked} were asked for; it is used as it is");
+    }
     let default_ttl_ms = if options.default_ttl_ms == 0 { configured_ttl_ms } else { options.default_ttl_ms };
     Ok(Cache::new(cache, default_ttl_ms))
 }

@@ -223,8 +223,8 @@ pub unsafe extern "C" fn cshm_contains(cache: *const Cache, key: *const c_void, 
     })
 }
 
-/// Stores in `*ttl_ms` how many milliseconds a key has left; CSHM_NEVER if it does not
-/// expire.
+/// Stores in `*ttl_ms` how many milliseconds a key has left, at least 1; CSHM_NEVER if it
+/// does not expire.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cshm_ttl(cache: *const Cache, key: *const c_void, key_bytes: usize, ttl_ms: *mut u64) -> i32 {
     boundary(|| {

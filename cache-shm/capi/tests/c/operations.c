@@ -434,9 +434,13 @@ static void hear(void *context, int32_t level, const char *message) {
 
 static void the_program_hears_what_is_noticed(void) {
     static struct heard heard;
-    cshm_cache *cache = NULL;
+    cshm_cache *cache = NULL, *larger = NULL;
     CHECK(cshm_set_log(hear, &heard) == CSHM_OK);
     CHECK(cshm_open("heard", 1 << 20, 0, &cache) == CSHM_OK && heard.level == 0);
+    CHECK(cshm_open("heard", 2 << 20, 0, &larger) == CSHM_OK && heard.level == CSHM_LOG_WARN);
+    CHECK(strstr(heard.message, "1048576 bytes and 2097152 were asked for") != NULL);
+    cshm_close(larger);
+    heard.level = 0;
     CHECK(unlink(cshm_path(cache)) == 0);
     /* The file is looked at once a second: a write that finds it gone says so. */
     int32_t result = CSHM_OK;
