@@ -6,8 +6,8 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The region is created if it is not there. Clients connect to a socket beside its file
-(NAME.sock) unless told otherwise. Every option can also stand in the section [serve] of the
-configuration file, or in a variable such as CACHE_SHM_SERVE_CLIENTS_MAX.
+(NAME.sock) unless told otherwise. Every option can also stand in the configuration file, in the
+section [serve.NAME] or [serve], or in a variable such as CACHE_SHM_SERVE_CLIENTS_MAX.
 SIGTERM and SIGINT end the server after what is under way, SIGHUP reads the passwords anew.
 
 Examples:
@@ -22,7 +22,7 @@ pub struct Serve {
     /// Size of a new region
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
-    /// Only say which options hold, and whether they make sense
+    /// Only say which options hold, and whether the server would start with them
     #[arg(long)]
     pub check: bool,
     /// Socket for Redis clients of this host, or none [default: beside the region's file]
@@ -109,7 +109,7 @@ pub struct Serve {
     /// Log as text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// What to log [default: info]
+    /// What to log: off, error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
