@@ -92,6 +92,9 @@ def test_the_probe_asks_the_server_and_not_the_region(serve: Callable[..., Serve
     else:
         (probe,) = (each["readinessProbe"] for each in content["spec"]["containers"] if "readinessProbe" in each)
         program, *words = probe["exec"]["command"]
+        # Either container makes the region, whichever comes first.
+        size = {"name": "CACHE_SHM_SIZE", "value": "512MiB"}
+        assert all(size in each["env"] for each in content["spec"]["containers"])
     assert program == "python"
     served = serve()
     asked = [sys.executable, *(word.replace("/shared/sessions.sock", served.path) for word in words)]
