@@ -50,7 +50,6 @@ pub(crate) struct Attachment {
     pub(crate) head: Head,
     /// The process that attached.
     pub(crate) epoch: u64,
-    pub(crate) identity: Identity,
     map: ManuallyDrop<Map<Os>>,
     life: Option<LifeLock>,
 }
@@ -119,22 +118,16 @@ impl Attachment {
         };
         let clock = Running::new(manner.clock);
         if manner.read_only {
-            let os = Os::new(mapping, file, geometry.clone(), None, clock);
+            let os = Os::new(mapping, file, geometry.clone(), identity, None, clock);
             let map = ManuallyDrop::new(Map::new(os.region(), geometry, None, os));
-            return Ok(Attachment {
-                head: Head { valid: AtomicU64::new(LOOK_FIRST) },
-                epoch,
-                identity,
-                map,
-                life: None,
-            });
+            return Ok(Attachment { head: Head { valid: AtomicU64::new(LOOK_FIRST) }, epoch, map, life: None });
         }
         // The byte's lock first: only its holder writes the slot.
         let bytes = (0..geometry.participant_count).map(|index| geometry.participant_offset(index));
         let (index, life) = LifeLock::acquire_first(&file, bytes)?
             .ok_or(Error::ParticipantsFull { count: geometry.participant_count })?;
         let index = index as u32;
-        let os = Os::new(mapping, file, geometry.clone(), Some(index), clock);
+        let os = Os::new(mapping, file, geometry.clone(), identity, Some(index), clock);
         let region = os.region();
         let was_occupied = participant::occupied(&region, &geometry, index);
         let pid = std::process::id();
@@ -146,7 +139,7 @@ impl Attachment {
             map.clean_slot(index, Some(owner));
         }
         let head = Head { valid: AtomicU64::new(epoch) };
-        Ok(Attachment { head, epoch, identity, map: ManuallyDrop::new(map), life: Some(life) })
+        Ok(Attachment { head, epoch, map: ManuallyDrop::new(map), life: Some(life) })
     }
 
     #[inline]
@@ -192,7 +185,7 @@ impl Drop for Attachment {
             participant::end(&os.region(), &os.geometry, index);
         }
         drop(self.life.take());
-        if os.index.is_some() && self.identity.ephemeral && !header::is_destroyed(&os.region()) {
+        if os.index.is_some() && os.identity().ephemeral && !header::is_destroyed(&os.region()) {
             remove_if_last(os);
         }
         // SAFETY: S6, S2. This is its one drop; nothing can use it any more.

@@ -213,6 +213,7 @@ mod words;
 
 pub use builder::Builder;
 pub use cache::{Cache, View};
+pub use cache_core::header::Identity;
 pub use cache_core::layout::MAGIC;
 pub use cache_core::{
     Buffer, COPY_BYTES_MAX, Carried, Cas, Change, Counter, Cursor, Destination, Error, FORMAT_VERSION, Geometry,

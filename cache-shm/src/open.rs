@@ -346,7 +346,7 @@ impl Plan {
         let target = Target {
             file,
             geometry: os.geometry.clone(),
-            identity: old.identity.clone(),
+            identity: os.identity().clone(),
             mapping: Some(Arc::clone(&os.mapping)),
         };
         let attachment = Attachment::of(process, target, manner)?.ok_or_else(gone)?;

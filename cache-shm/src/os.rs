@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use cache_core::header::Identity;
 use cache_core::layout::participant as slot;
 use cache_core::lock::Owner;
 use cache_core::{Error, Geometry, Host, Region, Result, header, participant};
@@ -34,6 +35,7 @@ pub struct Os {
     pub(crate) mapping: Arc<Mapping>,
     pub(crate) file: RegionFile,
     pub(crate) geometry: Geometry,
+    identity: Identity,
     /// Our own participant slot; `None` when attached read-only.
     pub(crate) index: Option<u32>,
     clock: Running,
@@ -48,6 +50,7 @@ impl Os {
         mapping: Arc<Mapping>,
         file: RegionFile,
         geometry: Geometry,
+        identity: Identity,
         index: Option<u32>,
         clock: Running,
     ) -> Os {
@@ -56,12 +59,18 @@ impl Os {
             mapping,
             file,
             geometry,
+            identity,
             index,
             clock,
             next_tick_ms,
             look_due: AtomicBool::new(false),
             news: News::default(),
         }
+    }
+
+    /// Which region this is: another one may come to have its name.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     pub(crate) fn region(&self) -> Region {
