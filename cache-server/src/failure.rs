@@ -48,6 +48,8 @@ pub enum Failure {
         /// About how many there are.
         items: u64,
     },
+    /// Whoever watched it ended it.
+    Cancelled,
     /// A result contradicts itself: the measurement, or the cache, is wrong.
     Measurement(String),
     /// Whoever reads the output is gone; nothing is left to say.
@@ -86,6 +88,7 @@ impl Failure {
                 Problem::Truncated { bytes } => Error::Truncated { path: Default::default(), bytes, bytes_expected: 0 },
             },
             Failure::Stopped { cause, .. } => return cause.row(),
+            Failure::Cancelled => Error::Closed,
             Failure::Measurement(_) | Failure::OutputClosed => Error::Internal,
         };
         like.rendering()
@@ -116,6 +119,7 @@ impl fmt::Display for Failure {
             Failure::Stopped { cause, stored, items } => {
                 write!(f, "{cause}; {stored} of about {items} values were stored before, and stay")
             }
+            Failure::Cancelled => f.write_str("it was ended before its end"),
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
     }

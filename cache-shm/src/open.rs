@@ -111,7 +111,7 @@ impl Before {
             let file_mode = stat.st_mode & 0o660;
             Sharing { file_mode, group: (file_mode & 0o060 != 0).then_some(stat.st_gid) }
         });
-        Before { bytes: os.geometry.region_bytes, mode: os.geometry.mode, ephemeral: old.identity.ephemeral, sharing }
+        Before { bytes: os.geometry.region_bytes, mode: os.geometry.mode, ephemeral: os.identity().ephemeral, sharing }
     }
 }
 

@@ -137,6 +137,15 @@ fn check_asked(arguments: &Create, cache: &Cache) -> Result<()> {
     }
 }
 
+/// Takes a region away again that was made for something that came to nothing.
+fn unmake(cache: &Cache) {
+    let is_ours = cache.opened().created && !cache.opened().remade_after_boot;
+    if is_ours && cache.others().is_ok_and(|others| others.is_empty()) {
+        // The failure is what is told; an empty region that stays harms nobody.
+        let _ = cache.destroy();
+    }
+}
+
 fn create(place: Place, arguments: &Create, output: &mut Output) -> Result<bool> {
     let mut builder = place.builder(&arguments.name).on_mismatch(Mismatch::Error);
     if arguments.no_evict {

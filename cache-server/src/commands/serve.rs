@@ -3,7 +3,7 @@
 use cache_shm::{Effective, Settings};
 use serde_json::{Map, json};
 
-use super::Place;
+use super::{Place, unmake};
 use crate::cli::Serve;
 use crate::failure::Result;
 use crate::output::{Output, remark};
@@ -23,15 +23,20 @@ pub(super) fn serve(place: Place, arguments: &Serve, output: &mut Output) -> Res
     // From here on: how the region was opened is told too.
     let _log = crate::serve::log::begin(&config);
     let cache = builder.open_or_create()?;
-    crate::serve::serve(cache, &config, &mut |places| {
+    let mut is_served = false;
+    let done = crate::serve::serve(cache.clone(), &config, &mut |places| {
+        is_served = true;
         if output.is_json() {
             output.json(&json!({"listening": places, "process_id": std::process::id()}))?;
         } else {
             output.line(&format!("{} is served at {}", arguments.name, places.join(", ")))?;
         }
         output.flush()
-    })?;
-    Ok(true)
+    });
+    if done.is_err() && !is_served {
+        unmake(&cache);
+    }
+    done.map(|()| true)
 }
 
 /// Says which options hold.

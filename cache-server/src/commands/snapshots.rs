@@ -1,6 +1,7 @@
 //! `dump` and `restore`.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -8,11 +9,11 @@ use cache_shm::{Cache, Mismatch};
 use serde_json::json;
 
 use super::bar::Bar;
-use super::{Place, ask, moment};
+use super::{Place, ask, moment, unmake};
 use crate::cli::{Dump, Restore};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, complain_raw, grouped, sized};
-use crate::snapshot::{self, Options, Progress, Summary};
+use crate::snapshot::{self, Options, Progress, Summary, Watch};
 
 fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
@@ -26,10 +27,11 @@ fn is_standard_output(path: &Path) -> bool {
     is_stream(path) || rustix::fs::fstat(std::io::stdout()).is_ok_and(is_it)
 }
 
-fn show(bar: &Bar, progress: Progress) {
+fn show(bar: &Bar, progress: Progress) -> ControlFlow<()> {
     bar.show(progress.items, Some(progress.items_expected), || {
         format!("{} items, {}", grouped(progress.items), sized(progress.bytes))
     });
+    ControlFlow::Continue(())
 }
 
 pub(super) fn dump(place: Place, arguments: &Dump, output: &mut Output) -> Result<bool> {
@@ -45,7 +47,7 @@ pub(super) fn dump(place: Place, arguments: &Dump, output: &mut Output) -> Resul
         snapshot::write(&cache, &arguments.file, &mut progress)?
     };
     drop(bar);
-    let Summary { items, value_bytes, tagged, bytes } = summary;
+    let Summary { items, value_bytes, tagged, bytes, .. } = summary;
     if output.is_json() {
         output.json(&json!({
             "file": arguments.file.display().to_string(),
@@ -65,7 +67,7 @@ pub(super) fn dump(place: Place, arguments: &Dump, output: &mut Output) -> Resul
     Ok(true)
 }
 
-fn dump_stream(cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
+fn dump_stream(cache: &Cache, progress: &mut Watch<'_>) -> Result<Summary> {
     let mut stream = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     let summary = snapshot::write_to(cache, &mut stream, progress)?;
     stream.flush().map_err(|error| Failure::file("write the snapshot to", "standard output".as_ref(), &error))?;
@@ -88,7 +90,12 @@ pub(super) fn restore(place: Place, arguments: &Restore, output: &mut Output) ->
         snapshot::restore(&cache, &arguments.file, &options, &mut progress)
     };
     drop(bar);
-    let restored = done.inspect_err(|failure| forget(&cache, failure))?;
+    let restored = done.inspect_err(|failure| {
+        // A region of which nothing came.
+        if !matches!(failure, Failure::Stopped { .. }) {
+            unmake(&cache);
+        }
+    })?;
     for problem in &restored.problems {
         complain_raw(&format!("cache-shm: {} {problem}\n", arguments.file.display()));
     }
@@ -123,16 +130,6 @@ pub(super) fn restore(place: Place, arguments: &Restore, output: &mut Output) ->
     pairs.extend(left_out.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what, grouped(count))));
     output.pairs(&pairs)?;
     Ok(is_whole)
-}
-
-/// Takes a region away again that was made for a snapshot of which nothing was stored.
-fn forget(cache: &Cache, failure: &Failure) {
-    let is_ours = cache.opened().created && !cache.opened().remade_after_boot;
-    let is_empty = !matches!(failure, Failure::Stopped { .. }) && cache.others().is_ok_and(|others| others.is_empty());
-    if is_ours && is_empty {
-        // The failure is what is told; an empty region that stays harms nobody.
-        let _ = cache.destroy();
-    }
 }
 
 /// The region that is restored to, made if that was asked for and it is not there.

@@ -31,16 +31,18 @@ mod watch;
 mod worker;
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cache_shm::Cache;
 use mio::Waker;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -155,6 +157,15 @@ impl Shared {
         (0..self.workers).for_each(|worker| self.wake(worker));
         self.bell.ring();
     }
+
+    /// Waits for no client and no snapshot any more.
+    fn stop_at_once(&self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.give_up();
+        }
+        self.clients.all().iter().for_each(|client| client.kill());
+        self.stop();
+    }
 }
 
 /// Looks whether the files that `config` names can be used, before anything is made; `region` is
@@ -164,45 +175,49 @@ impl Shared {
 /// A secret that cannot be read, or a place where nothing can be.
 pub fn check(region: Option<&Path>, config: &Config) -> Result<()> {
     listener::sockets(region, config)?;
-    Snapshots::new(config)?;
     Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
     Http::new(config)?;
+    Snapshots::new(config)?;
     Ok(())
 }
 
-/// Serves `cache` until a signal ends it. `started` is called when clients can connect, with
-/// what is listened on.
+/// Serves `cache` until a signal ends it; a second one ends it at once. `started` is called when clients
+/// are served, with what is listened on.
 ///
 /// # Errors
-/// An address cannot be listened on, a password cannot be read, or the system refuses threads.
+/// An address cannot be listened on, a password cannot be read, or the system refuses threads. The last snapshot
+/// could not be written.
 pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -> Result<()>) -> Result<()> {
+    let system = |error: std::io::Error| Failure::file("set up", "the server's threads".as_ref(), &error);
+    // Before anything that takes long: a signal that nobody waits for ends the process, or is lost.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system)?;
     let _lone = warn_at_start(&cache);
     let users = Users::read(config.password_file.as_deref(), config.reader_password_file.as_deref())?;
-    let listeners = listeners(&cache, config)?;
-    let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
+    let mut listeners = listen(&cache, config)?;
     let shared = Shared::new(cache, config, users)?;
-    let opened = shared.cache.opened();
     if let Some(snapshots) = &shared.snapshots
         && config.restore
-        && (opened.created || opened.remade_after_boot)
+        && snapshots.is_wanted(&shared.cache)?
     {
-        snapshots.restore(&shared.cache);
+        // That all places can be had is known; nobody is to wait there until there are answers.
+        drop(listeners);
+        if restore(&shared, snapshots, config, &mut signals).is_break() {
+            return Ok(());
+        }
+        listeners = listen(&shared.cache, config)?;
     }
-    let system = |error: std::io::Error| Failure::file("set up", "the server's threads".as_ref(), &error);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system)?;
+    let places: Vec<String> = listeners.iter().map(|listener| listener.local().to_owned()).collect();
     let (threads, posts): (Vec<Worker>, Vec<Post>) =
         (0..config.threads).map(Worker::new).collect::<std::io::Result<Vec<_>>>().map_err(system)?.into_iter().unzip();
     let _ = shared.wakers.set(posts.iter().map(Post::waker).collect());
     for place in &places {
         tracing::info!(address = place, "listening");
     }
-    started(&places)?;
-    // Where systemd does not look there is nothing to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let handle = signals.handle();
     std::thread::scope(|scope| {
         let mut listeners = Some(listeners);
         let shared = &shared;
+        let _deaf = AtEnd(|| handle.close());
         let running: Vec<_> = threads
             .into_iter()
             .map(|worker| {
@@ -215,12 +230,18 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
             })
             .collect();
         scope.spawn(move || {
+            let mut is_ending = false;
             for signal in signals.forever() {
                 match signal {
                     SIGHUP => reload(shared, config),
+                    _ if is_ending => {
+                        tracing::warn!(signal, "ending at once");
+                        shared.stop_at_once();
+                    }
                     _ => {
                         tracing::info!(signal, "ending");
-                        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                        tell_manager(NotifyState::Stopping);
+                        is_ending = true;
                         shared.stop();
                     }
                 }
@@ -234,22 +255,76 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
             let thread = scope.spawn(|| snapshots.run(&shared.cache, &shared.bell));
             (snapshots, thread)
         });
-        let mut outcome = Ok(());
+        let mut outcome = started(&places);
+        match &outcome {
+            Ok(()) => tell_manager(NotifyState::Ready),
+            Err(_) => shared.stop(),
+        }
         for worker in running {
             match worker.join() {
                 Ok(done) => outcome = outcome.and(done.map_err(system)),
                 Err(_) => outcome = outcome.and(Err(Failure::Cache(cache_shm::Error::Internal))),
             }
         }
-        handle.close();
         if let Some((snapshots, thread)) = writing {
-            // One that is being written first.
+            // One that is being written ends first.
             let _ = thread.join();
-            snapshots.finish(&shared.cache);
+            let mut patience = Patience::default();
+            let finished = snapshots.finish(&shared.cache, &mut |_| {
+                patience.ask();
+                ControlFlow::Continue(())
+            });
+            outcome = outcome.and(finished);
         }
         tracing::info!("ended");
         outcome
     })
+}
+
+/// Restores a snapshot; breaks if a signal ends the server.
+fn restore(shared: &Shared, snapshots: &Snapshots, config: &Config, signals: &mut Signals) -> ControlFlow<()> {
+    let (mut patience, mut reloads) = (Patience::default(), false);
+    let done = snapshots.restore(&shared.cache, &mut |_| {
+        patience.ask();
+        for signal in signals.pending() {
+            match signal {
+                SIGHUP => reloads = true,
+                _ => {
+                    tracing::info!(signal, "ending");
+                    tell_manager(NotifyState::Stopping);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if reloads && done.is_continue() {
+        reload(shared, config);
+    }
+    done
+}
+
+/// Tells the service manager, if there is one.
+fn tell_manager(state: NotifyState<'_>) {
+    // Where it does not look there is nothing to tell.
+    let _ = sd_notify::notify(&[state]);
+}
+
+/// Asks the service manager for more time, each time it has waited for a while.
+#[derive(Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// How much is asked for, and how often: the last step, which writes all to the disk, asks no more.
+    const MORE: Duration = Duration::from_secs(120);
+    const PAUSE: Duration = Duration::from_secs(2);
+
+    fn ask(&mut self) {
+        if self.0.is_none_or(|asked| asked.elapsed() >= Patience::PAUSE) {
+            self.0 = Some(Instant::now());
+            tell_manager(NotifyState::ExtendTimeoutUsec(Patience::MORE.as_micros() as u32));
+        }
+    }
 }
 
 /// Does something when it goes.
@@ -294,7 +369,7 @@ fn warn_at_start(cache: &Cache) -> Option<File> {
     Some(file)
 }
 
-fn listeners(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
+fn listen(cache: &Cache, config: &Config) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for (speaks, path) in listener::sockets(cache.path().as_deref(), config)? {
         listeners.push(Listener::unix(speaks, &path, config.socket_mode)?);

@@ -2,19 +2,38 @@
 //!
 //! Owns: the one thread that writes them, so that there are never two at once, and what is told of
 //! them. A snapshot that fails leaves the last one as it is; see [`crate::snapshot`].
+//!
+//! Beside the file `NAME` a mark, `.NAME.region`, says which region has all that is in it: the
+//! one that it was made of, or was restored to. So nothing is restored twice, a restore that was ended is
+//! taken up by the next start, and nothing that is in no region any more is replaced:
+//!
+//! ```text
+//! the mark names       restore             snapshot
+//! the region           not: it has all     replaces the file
+//! another region       yes                 keeps the file as NAME.before first
+//! nothing              if the region is    keeps the file as NAME.before first
+//!                      newer than the file
+//! ```
+//!
+//! Where a restore was tried and not all could be stored, the file is kept as `NAME.unrestored` instead.
 
-use std::io::ErrorKind;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache_shm::Cache;
+use rustix::fs::OFlags;
 
 use super::bell::Bell;
 use super::config::Config;
 use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
-use crate::snapshot::{self, Options, Restored, Summary};
+use crate::snapshot::{self, Options, Problem, Restored, Summary, Unpublished, Watch};
 
 /// What became of the snapshots so far.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -41,6 +60,9 @@ pub struct Snapshots {
     file: PathBuf,
     interval: Duration,
     at_end: bool,
+    /// A restore was tried, and the region lacks something of the file.
+    is_unrestored: AtomicBool,
+    is_given_up: AtomicBool,
     told: Mutex<Told>,
 }
 
@@ -48,18 +70,13 @@ impl Snapshots {
     /// As `config` says; `None` if it names no file.
     ///
     /// # Errors
-    /// There is no directory for the file.
+    /// No snapshot can be written there.
     pub fn new(config: &Config) -> Result<Option<Snapshots>> {
         let Some(file) = config.snapshot_file.clone() else { return Ok(None) };
-        let directory = file.parent().unwrap_or("/".as_ref());
-        let is_directory = std::fs::metadata(directory).map(|found| found.is_dir());
-        match is_directory {
-            Ok(true) => {}
-            Ok(false) => return Err(Failure::file("write snapshots in", directory, &ErrorKind::NotADirectory.into())),
-            Err(error) => return Err(Failure::file("write snapshots in", directory, &error)),
-        }
+        snapshot::check_place(&file)?;
         let (interval, at_end) = (config.snapshot_interval, config.snapshot_at_end);
-        Ok(Some(Snapshots { file, interval, at_end, told: Mutex::default() }))
+        let (is_unrestored, is_given_up) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Some(Snapshots { file, interval, at_end, is_unrestored, is_given_up, told: Mutex::default() }))
     }
 
     /// What became of them so far.
@@ -71,55 +88,125 @@ impl Snapshots {
         change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Fills a region that is new. A file that cannot be used is told, and the region stays as it is:
-    /// a cache that begins empty is better than none. A damaged one is put aside, so that the
-    /// next snapshot does not replace what can still be saved of it.
-    pub fn restore(&self, cache: &Cache) {
+    /// True if the file holds what the region lacks; why not is told.
+    pub fn is_wanted(&self, cache: &Cache) -> Result<bool> {
         let file = self.file.display();
-        if matches!(std::fs::symlink_metadata(&self.file), Err(error) if error.kind() == ErrorKind::NotFound) {
+        let region = cache.map()?.host().identity();
+        if !self.exists() {
             tracing::info!(%file, "there is no snapshot yet");
-            return;
+            return Ok(false);
         }
+        match self.mark() {
+            Some(marked) if marked == region.region_id => {
+                tracing::info!(%file, "the snapshot is not restored: the region has all that is in it");
+                Ok(false)
+            }
+            Some(_) => Ok(true),
+            None => {
+                // One that cannot be read is told by the restore.
+                let is_older =
+                    snapshot::header(&self.file).is_ok_and(|header| header.created_unix_ms >= region.created_unix_ms);
+                if is_older {
+                    tracing::warn!(
+                        %file,
+                        "the snapshot is not restored: the region was there before it, and may have dropped what is in \
+                         it; `cache-shm restore` stores what is missing"
+                    );
+                }
+                Ok(!is_older)
+            }
+        }
+    }
+
+    /// Stores what the region lacks. Breaks if `watch` did; the next start goes on then. A file that cannot
+    /// be used is told, and the region stays as it is: a cache that begins empty is better than none. A
+    /// damaged one is put aside, so that the next snapshot does not replace what can still be
+    /// saved of it.
+    pub fn restore(&self, cache: &Cache, watch: &mut Watch<'_>) -> ControlFlow<()> {
+        let file = self.file.display();
+        tracing::info!(%file, "restoring the snapshot");
         let began = Instant::now();
-        match snapshot::restore(cache, &self.file, &Options::default(), &mut |_| ()) {
-            Ok(Restored { stored, expired, tagged, .. }) => {
+        let region_id = || cache.map().map(|map| map.host().identity().region_id).ok();
+        let before = region_id();
+        // Until all of it is stored.
+        self.is_unrestored.store(true, Ordering::Relaxed);
+        match snapshot::restore(cache, &self.file, &Options::default(), watch) {
+            Ok(restored) => {
+                let Restored { stored, expired, tagged, too_large, without_namespace, .. } = restored;
                 self.tell(|told| told.restored = stored);
                 let ms = began.elapsed().as_millis() as u64;
                 tracing::info!(%file, values = stored, expired, tagged, ms, "restored the snapshot");
+                if too_large + without_namespace > 0 {
+                    tracing::warn!(%file, too_large, without_namespace, "the region has no room for some of the values");
+                } else if let Some(region_id) = before.filter(|_| region_id() == before) {
+                    self.is_unrestored.store(false, Ordering::Relaxed);
+                    if let Err(error) = self.set_mark(region_id) {
+                        tracing::warn!(%file, %error, "the next start will restore the snapshot again");
+                    }
+                } else {
+                    tracing::warn!(%file, "the region was replaced while the snapshot was restored");
+                }
             }
             Err(error) => {
-                tracing::error!(%file, %error, "the snapshot was not restored");
-                if matches!(error, Failure::Snapshot { .. }) {
-                    let aside = self.file.with_added_extension("damaged");
-                    match std::fs::rename(&self.file, &aside) {
-                        Ok(()) => tracing::warn!(file = %aside.display(), "put the damaged snapshot aside"),
-                        Err(error) => tracing::warn!(%file, %error, "cannot put the damaged snapshot aside"),
+                let cause = match &error {
+                    Failure::Stopped { cause, stored, .. } => {
+                        self.tell(|told| told.restored = *stored);
+                        cause
                     }
+                    cause => cause,
+                };
+                match cause {
+                    Failure::Cancelled => {
+                        tracing::info!(%file, "ended before the snapshot was restored; the next start goes on");
+                        return ControlFlow::Break(());
+                    }
+                    Failure::Snapshot { problem, .. } if !matches!(problem, Problem::Version { .. }) => {
+                        tracing::error!(%file, %error, "the snapshot was not restored");
+                        // What is told is enough: a snapshot looks again.
+                        let _ = self.keep_aside(self.free_name("damaged"), "it is damaged");
+                    }
+                    _ => tracing::error!(%file, %error, "the snapshot was not restored"),
                 }
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// Writes one in every interval until the server ends.
     pub fn run(&self, cache: &Cache, bell: &Bell) {
         while !self.interval.is_zero() && !bell.wait(self.interval) {
-            self.write(cache);
+            // One that is under way at the end would only delay it.
+            let mut watch =
+                |_| if bell.wait(Duration::ZERO) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            // What failed is told; the next one may not.
+            let _ = self.write(cache, &mut watch);
         }
     }
 
     /// Writes the last one, if the server ends with one. Nobody changes anything by now.
-    pub fn finish(&self, cache: &Cache) {
-        if self.at_end {
-            self.write(cache);
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn finish(&self, cache: &Cache, watch: &mut Watch<'_>) -> Result<()> {
+        // Relaxed, here and below: a late look only ends it later.
+        let is_given_up = || self.is_given_up.load(Ordering::Relaxed);
+        if !self.at_end || is_given_up() {
+            return Ok(());
         }
+        self.write(cache, &mut |progress| if is_given_up() { ControlFlow::Break(()) } else { watch(progress) })
     }
 
-    fn write(&self, cache: &Cache) {
+    /// Ends the last one before its end: the one before it stays.
+    pub fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn write(&self, cache: &Cache, watch: &mut Watch<'_>) -> Result<()> {
         let file = self.file.display();
         // A region that was made anew is noticed by who writes; the second look is at the new one.
         let _ = cache.writer();
         let began = Instant::now();
-        match snapshot::write(cache, &self.file, &mut |_| ()) {
+        match self.replace(cache, watch) {
             Ok(Summary { items, bytes, .. }) => {
                 let duration = began.elapsed();
                 self.tell(|told| {
@@ -127,39 +214,138 @@ impl Snapshots {
                     (told.unix_ms, told.duration, told.bytes, told.items) = (unix_ms(), duration, bytes, items);
                 });
                 tracing::info!(%file, values = items, bytes, ms = duration.as_millis() as u64, "wrote a snapshot");
+                Ok(())
+            }
+            Err(Failure::Cancelled) => {
+                tracing::info!(%file, "ended a snapshot before its end; the last one stays");
+                Ok(())
             }
             Err(error) => {
                 self.tell(|told| told.failed += 1);
                 tracing::error!(%file, %error, "no snapshot was written; the last one stays");
+                Err(error)
             }
         }
+    }
+
+    /// Puts a new snapshot in the place of the last one, which is kept if its region is not this one.
+    fn replace(&self, cache: &Cache, watch: &mut Watch<'_>) -> Result<Summary> {
+        let new = Unpublished::write(cache, &self.file, watch)?;
+        if self.mark() != Some(new.region_id()) {
+            if self.exists() {
+                let (aside, why) = if self.is_unrestored.load(Ordering::Relaxed) {
+                    (self.free_name("unrestored"), "not all of it was restored")
+                } else {
+                    (self.file.with_added_extension("before"), "it is not known to be of this region")
+                };
+                self.keep_aside(aside, why)?;
+            }
+            // First: a file that the mark says nothing of is kept, and that is the worst.
+            self.set_mark(new.region_id())?;
+            self.is_unrestored.store(false, Ordering::Relaxed);
+        }
+        new.publish()
+    }
+
+    fn exists(&self) -> bool {
+        // What cannot be looked at is there.
+        !matches!(std::fs::symlink_metadata(&self.file), Err(error) if error.kind() == ErrorKind::NotFound)
+    }
+
+    fn keep_aside(&self, aside: PathBuf, why: &str) -> Result<()> {
+        let (file, kept) = (self.file.display(), aside.display());
+        match std::fs::rename(&self.file, &aside) {
+            Ok(()) => tracing::warn!(%file, %kept, "kept the last snapshot under another name: {why}"),
+            Err(error) => {
+                tracing::warn!(%file, %kept, %error, "cannot keep the last snapshot under another name: {why}");
+                return Err(Failure::file("keep the snapshot as", &aside, &error));
+            }
+        }
+        Ok(())
+    }
+
+    /// `NAME.what`, or `NAME.what.2` and so on where that is taken.
+    fn free_name(&self, what: &str) -> PathBuf {
+        let first = self.file.with_added_extension(what);
+        let others = (2u64..).map(|number| first.with_added_extension(number.to_string()));
+        let mut names = std::iter::once(first.clone()).chain(others);
+        names.find(|name| name.symlink_metadata().is_err()).unwrap_or(first)
+    }
+
+    fn mark_path(&self) -> PathBuf {
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        self.file.with_file_name(format!(".{name}.region"))
+    }
+
+    /// The id of the region that has all that is in the file, if that is known.
+    fn mark(&self) -> Option<[u8; 16]> {
+        let text = std::fs::read_to_string(self.mark_path()).ok()?;
+        let id = u128::from_str_radix(text.trim_ascii_end(), 16).ok()?;
+        Some(id.to_be_bytes())
+    }
+
+    fn set_mark(&self, region_id: [u8; 16]) -> Result<()> {
+        let path = self.mark_path();
+        let text = format!("{:032x}\n", u128::from_be_bytes(region_id));
+        // Always as long, so that one write replaces it. Nothing is followed that somebody laid there.
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| Failure::file("write", &path, &error))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use cache_shm::Mode;
+
     use super::*;
+    use crate::snapshot::{Progress, unwatched};
 
     fn region() -> Cache {
         Cache::builder(None).size(2 << 20).create().unwrap()
     }
 
-    fn snapshots(file: PathBuf) -> Snapshots {
+    fn snapshots(file: &Path) -> Snapshots {
         let mut config = Config::default();
-        (config.snapshot_file, config.snapshot_at_end) = (Some(file), true);
+        (config.snapshot_file, config.snapshot_at_end) = (Some(file.to_owned()), true);
         Snapshots::new(&config).unwrap().unwrap()
+    }
+
+    /// What a start does.
+    fn start(snapshots: &Snapshots, cache: &Cache) {
+        if snapshots.is_wanted(cache).unwrap() {
+            assert!(snapshots.restore(cache, &mut unwatched).is_continue());
+        }
+    }
+
+    fn finish(snapshots: &Snapshots, cache: &Cache) {
+        snapshots.finish(cache, &mut unwatched).unwrap();
+    }
+
+    fn fill(cache: &Cache, keys: u64) {
+        for key in 0..keys {
+            cache.set(&key.to_le_bytes(), &[1; 1000]).unwrap();
+        }
+    }
+
+    fn len_of(file: &Path) -> u64 {
+        let cache = Cache::builder(None).size(16 << 20).create().unwrap();
+        snapshot::restore(&cache, file, &Options::default(), &mut unwatched).unwrap().stored
     }
 
     #[test]
     fn what_was_there_at_the_end_is_there_at_the_start() {
         let directory = tempfile::tempdir().unwrap();
-        let snapshots = snapshots(directory.path().join("file"));
+        let snapshots = snapshots(&directory.path().join("file"));
         let (before, after) = (region(), region());
-        snapshots.restore(&after);
+        start(&snapshots, &after);
         assert_eq!(snapshots.told(), Told::default(), "there was none");
         before.set(b"key", b"value").unwrap();
-        snapshots.finish(&before);
-        snapshots.restore(&after);
+        finish(&snapshots, &before);
+        start(&snapshots, &after);
         assert_eq!(after.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
         let told = snapshots.told();
         assert_eq!((told.written, told.failed, told.items, told.restored), (1, 0, 1, 1));
@@ -167,28 +353,155 @@ mod tests {
     }
 
     #[test]
+    fn a_restore_that_was_ended_is_taken_up_by_the_next_start_and_one_that_was_not_is_not_repeated() {
+        // Who found its own region there took it for one that has all; the next snapshot replaced the file.
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let before = Cache::builder(None).size(16 << 20).create().unwrap();
+        fill(&before, 3000);
+        finish(&snapshots(&file), &before);
+        let after = Cache::builder(None).size(16 << 20).create().unwrap();
+        let mut ends = |progress: Progress| match progress.items {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        };
+        let first = snapshots(&file);
+        assert!(first.is_wanted(&after).unwrap());
+        assert!(first.restore(&after, &mut ends).is_break());
+        assert!((1..3000).contains(&after.len().unwrap()));
+        assert_eq!(first.told().restored, after.len().unwrap());
+        start(&snapshots(&file), &after);
+        assert_eq!(after.len().unwrap(), 3000);
+        after.delete(&7u64.to_le_bytes()).unwrap();
+        start(&snapshots(&file), &after);
+        assert_eq!(after.len().unwrap(), 2999, "what was deleted since stays so");
+    }
+
+    #[test]
+    fn a_snapshot_of_another_region_is_kept_before_it_is_replaced() {
+        // A region that was destroyed under its server cost the last snapshot too.
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let snapshots = snapshots(&file);
+        let (first, second) = (region(), region());
+        first.set(b"key", b"value").unwrap();
+        finish(&snapshots, &first);
+        finish(&snapshots, &second);
+        finish(&snapshots, &second);
+        assert_eq!((len_of(&file), len_of(&file.with_added_extension("before"))), (0, 1));
+        finish(&snapshots, &first);
+        assert_eq!((len_of(&file), len_of(&file.with_added_extension("before"))), (1, 0));
+    }
+
+    #[test]
+    fn a_snapshot_that_nothing_is_known_of_is_restored_to_a_region_that_is_newer() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let older = region();
+        older.set(b"key", b"value").unwrap();
+        snapshot::write(&older, &file, &mut unwatched).unwrap();
+        while unix_ms() <= snapshot::header(&file).unwrap().created_unix_ms {
+            std::hint::spin_loop();
+        }
+        let newer = region();
+        assert!(snapshots(&file).is_wanted(&newer).unwrap());
+        older.delete(b"key").unwrap();
+        assert!(!snapshots(&file).is_wanted(&older).unwrap(), "it was dropped, not lost");
+        finish(&snapshots(&file), &older);
+        assert_eq!(len_of(&file.with_added_extension("before")), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_restored_is_kept_under_a_name_that_is_free() {
+        // A region that was full in the middle of the restore was the whole of the next snapshot.
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let before = Cache::builder(None).size(8 << 20).create().unwrap();
+        fill(&before, 5000);
+        finish(&snapshots(&file), &before);
+        let whole = len_of(&file);
+        for name in ["file.unrestored", "file.unrestored.2"] {
+            let small = Cache::builder(None).size(1 << 20).mode(Mode::NoEvict).create().unwrap();
+            let snapshots = snapshots(&file);
+            start(&snapshots, &small);
+            assert!(snapshots.told().restored > 0);
+            let kept = len_of(&file);
+            finish(&snapshots, &small);
+            assert_eq!(len_of(&directory.path().join(name)), kept);
+            assert_eq!(len_of(&file), small.len().unwrap());
+            std::fs::copy(directory.path().join("file.unrestored"), &file).unwrap();
+        }
+        assert_eq!(len_of(&directory.path().join("file.unrestored")), whole);
+    }
+
+    #[test]
+    fn a_snapshot_of_a_later_release_is_not_taken_for_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        finish(&snapshots(&file), &region());
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[8] = 9;
+        std::fs::write(&file, &bytes).unwrap();
+        let (snapshots, cache) = (snapshots(&file), region());
+        start(&snapshots, &cache);
+        assert_eq!(std::fs::read(&file).unwrap(), bytes, "it stays for that release");
+        finish(&snapshots, &cache);
+        assert_eq!(std::fs::read(file.with_added_extension("unrestored")).unwrap(), bytes);
+    }
+
+    #[test]
     fn a_damaged_snapshot_is_kept_aside_and_a_failure_leaves_the_last_one() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
-        std::fs::write(&file, b"no snapshot at all").unwrap();
-        let snapshots = snapshots(file.clone());
+        let snapshots = snapshots(&file);
         let cache = region();
-        snapshots.restore(&cache);
-        assert_eq!(std::fs::read(file.with_added_extension("damaged")).unwrap(), b"no snapshot at all");
-        snapshots.finish(&cache);
+        for (content, name) in [("no snapshot", "file.damaged"), ("another", "file.damaged.2")] {
+            std::fs::write(&file, content).unwrap();
+            start(&snapshots, &cache);
+            assert_eq!(std::fs::read_to_string(directory.path().join(name)).unwrap(), content);
+        }
+        finish(&snapshots, &cache);
         let written = std::fs::read(&file).unwrap();
         let closed = region();
         closed.clone().close();
-        snapshots.finish(&closed);
+        snapshots.finish(&closed, &mut unwatched).unwrap_err();
         assert_eq!((snapshots.told().written, snapshots.told().failed), (1, 1));
         assert_eq!(std::fs::read(&file).unwrap(), written);
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_told_at_once() {
-        let mut config = Config::default();
-        config.snapshot_file = Some("/nowhere/at/all".into());
-        assert!(Snapshots::new(&config).unwrap_err().to_string().contains("/nowhere/at"));
+    fn a_snapshot_that_is_ended_or_given_up_leaves_the_last_one_and_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let (snapshots, first, second) = (snapshots(&file), region(), region());
+        finish(&snapshots, &first);
+        let (written, told) = (std::fs::read(&file).unwrap(), snapshots.told());
+        for cache in [&first, &second] {
+            snapshots.write(cache, &mut |_| ControlFlow::Break(())).unwrap();
+        }
+        snapshots.give_up();
+        finish(&snapshots, &second);
+        assert_eq!((std::fs::read(&file).unwrap(), snapshots.told()), (written, told));
+        assert!(!file.with_added_extension("before").exists());
+    }
+
+    #[test]
+    fn a_place_where_no_snapshot_can_be_written_is_told_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fifo, plain) = (directory.path().join("fifo"), directory.path().join("plain"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::fs::write(&plain, b"").unwrap();
+        let refused = |file: &Path| {
+            let mut config = Config::default();
+            config.snapshot_file = Some(file.to_owned());
+            Snapshots::new(&config).unwrap_err().to_string()
+        };
+        let below = plain.join("file");
+        for file in [&fifo, directory.path(), &below, "/proc/self/file".as_ref(), "/nowhere/at/all".as_ref()] {
+            let shown = refused(file);
+            let directory = file.parent().unwrap().to_str().unwrap();
+            assert!(shown.contains(directory), "{shown}");
+        }
         assert!(Snapshots::new(&Config::default()).unwrap().is_none());
     }
 }

@@ -27,11 +27,12 @@ mod tests;
 mod writing;
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 pub use format::Header;
 pub use reading::{check, header};
 pub use restoring::{Options, Restored, restore, restore_from};
-pub use writing::{Summary, write, write_to};
+pub use writing::{Summary, Unpublished, check_place, write, write_to};
 
 /// How far a snapshot or a restore got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +43,14 @@ pub struct Progress {
     pub items_expected: u64,
     /// Bytes of the snapshot so far.
     pub bytes: u64,
+}
+
+/// Who is told how far it got, and may end it.
+pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// Watches nothing and ends nothing.
+pub fn unwatched(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 /// What is wrong with a snapshot.

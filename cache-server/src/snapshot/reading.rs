@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use super::Problem;
 use super::format::{
     CHUNK_BYTES, Content, HEAD_BYTES, HEADER_BYTES, Head, Header, RECORD_BYTES_MAX, Record, end_totals,
 };
+use super::{Problem, Progress, Watch};
 use crate::failure::{Failure, Result};
 
 /// So many problems are kept; the others are only counted.
@@ -237,11 +237,17 @@ pub fn header(path: &Path) -> Result<Header> {
 /// Reads a snapshot to its end and says what it is.
 ///
 /// # Errors
-/// The file cannot be read, is no snapshot, is damaged, or was cut off.
-pub fn check(path: &Path) -> Result<Header> {
+/// The file cannot be read, is no snapshot, is damaged, or was cut off. `Cancelled` if `watch`, who is told of
+/// bytes alone, said so.
+pub fn check(path: &Path, watch: &mut Watch<'_>) -> Result<Header> {
     let mut file = open(path)?;
     let mut chunks = Chunks::new(&mut file, path, false)?;
     let mut payload = Vec::new();
-    while chunks.next(&mut payload)?.is_some() {}
+    while chunks.next(&mut payload)?.is_some() {
+        let progress = Progress { items: 0, items_expected: chunks.header.items, bytes: chunks.offset };
+        if watch(progress).is_break() {
+            return Err(Failure::Cancelled);
+        }
+    }
     Ok(chunks.header)
 }

@@ -9,7 +9,7 @@ use cache_shm::{Cache, Error, NEVER, WriteOptions};
 
 use super::format::Record;
 use super::reading::{Chunks, check, open, records};
-use super::{Problem, Progress};
+use super::{Problem, Progress, Watch};
 use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
 
@@ -54,13 +54,13 @@ pub struct Restored {
 ///
 /// # Errors
 /// Of the file: unreadable, no snapshot, damaged, cut off; then nothing was stored. Of the region:
-/// `Full` and `NoSpace`, `Busy`, `ReadOnly`, `Gone`. If some was stored by then it is
+/// `Full` and `NoSpace`, `Busy`, `ReadOnly`, `Gone`. `Cancelled` if `watch` said so. If some was stored by then it is
 /// [`Failure::Stopped`], which says how much.
-pub fn restore(cache: &Cache, path: &Path, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Restored> {
+pub fn restore(cache: &Cache, path: &Path, options: &Options, watch: &mut Watch<'_>) -> Result<Restored> {
     if !options.skip_damaged && path.is_file() {
-        check(path)?;
+        check(path, watch)?;
     }
-    restore_from(cache, &mut open(path)?, path, options, progress)
+    restore_from(cache, &mut open(path)?, path, options, watch)
 }
 
 /// As [`restore`], from a stream, which errors call `path`. Damage is found where it comes: what
@@ -73,11 +73,11 @@ pub fn restore_from(
     stream: &mut dyn Read,
     path: &Path,
     options: &Options,
-    progress: &mut dyn FnMut(Progress),
+    watch: &mut Watch<'_>,
 ) -> Result<Restored> {
     let mut chunks = Chunks::new(stream, path, options.skip_damaged)?;
     let mut restored = Restored { created_unix_ms: chunks.header.created_unix_ms, ..Restored::default() };
-    match restore_chunks(cache, &mut chunks, options, &mut restored, progress) {
+    match restore_chunks(cache, &mut chunks, options, &mut restored, watch) {
         Ok(()) => {
             restored.damaged = chunks.problem_count;
             restored.problems = chunks.problems;
@@ -95,7 +95,7 @@ fn restore_chunks(
     chunks: &mut Chunks<'_>,
     options: &Options,
     restored: &mut Restored,
-    progress: &mut dyn FnMut(Progress),
+    watch: &mut Watch<'_>,
 ) -> Result<()> {
     let mut spaces = Spaces { cache, made: HashMap::new() };
     let (mut payload, mut items) = (Vec::new(), 0);
@@ -111,7 +111,10 @@ fn restore_chunks(
                 Outcome::WithoutNamespace => &mut restored.without_namespace,
             } += 1;
         }
-        progress(Progress { items, items_expected: chunks.header.items.max(items), bytes: chunks.offset });
+        let progress = Progress { items, items_expected: chunks.header.items.max(items), bytes: chunks.offset };
+        if watch(progress).is_break() {
+            return Err(Failure::Cancelled);
+        }
     }
     Ok(())
 }

@@ -18,13 +18,13 @@ fn region(bytes: u64) -> Cache {
 
 fn taken(cache: &Cache) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let summary = write_to(cache, &mut bytes, &mut |_| {}).unwrap();
+    let summary = write_to(cache, &mut bytes, &mut unwatched).unwrap();
     assert_eq!(summary.bytes, bytes.len() as u64);
     bytes
 }
 
 fn put_back(cache: &Cache, mut bytes: &[u8], options: &Options) -> Result<Restored> {
-    restore_from(cache, &mut bytes, Path::new("dump"), options, &mut |_| {})
+    restore_from(cache, &mut bytes, Path::new("dump"), options, &mut unwatched)
 }
 
 type Place = (Vec<u8>, Vec<u8>);
@@ -301,18 +301,18 @@ fn a_file_appears_whole_is_closed_to_others_and_no_link_is_followed() {
     symlink(&elsewhere, &path).unwrap();
     let cache = region(4 << 20);
     cache.set(b"k", b"v").unwrap();
-    let summary = write(&cache, &path, &mut |_| {}).unwrap();
+    let summary = write(&cache, &path, &mut unwatched).unwrap();
     let metadata = std::fs::symlink_metadata(&path).unwrap();
     assert!(metadata.is_file());
     assert_eq!((metadata.permissions().mode() & 0o7777, metadata.len()), (0o600, summary.bytes));
     assert_eq!(std::fs::read(&elsewhere).unwrap(), b"untouched");
-    assert_eq!(check(&path).unwrap().items, 1);
+    assert_eq!(check(&path, &mut unwatched).unwrap().items, 1);
     let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
 
-    let failure = write(&cache, &directory.path().join("no/such"), &mut |_| {}).unwrap_err();
+    let failure = write(&cache, &directory.path().join("no/such"), &mut unwatched).unwrap_err();
     assert!(failure.to_string().contains("no/such"), "{failure}");
-    write(&cache, directory.path(), &mut |_| {}).unwrap_err();
+    write(&cache, directory.path(), &mut unwatched).unwrap_err();
 }
 
 #[test]
@@ -394,7 +394,8 @@ fn a_length_that_no_chunk_has_takes_no_memory() {
         let bytes = with_payload_bytes(taken(&first), payload_bytes);
         let mut endless = Endless(&bytes, 0);
         let second = region(4 << 20);
-        let failure = restore_from(&second, &mut endless, "d".as_ref(), &Options::default(), &mut |_| {}).unwrap_err();
+        let failure =
+            restore_from(&second, &mut endless, "d".as_ref(), &Options::default(), &mut unwatched).unwrap_err();
         assert!(matches!(strict_problem(&failure), Problem::Damaged { offset: 64, .. }), "{failure}");
     }
 }

@@ -1,5 +1,6 @@
 //! From a region to a snapshot.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
@@ -8,10 +9,12 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use cache_shm::{Cache, Cursor, FORMAT_VERSION, Key, Namespace};
-use rustix::fs::{AtFlags, CWD, OFlags, linkat};
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, linkat};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
 
-use super::Progress;
 use super::format::{CHUNK_BYTES, Content, Head, Header, Record, end_payload, to_unix_ms};
+use super::{Progress, Watch};
 use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
 
@@ -26,7 +29,14 @@ pub struct Summary {
     pub tagged: u64,
     /// Bytes of the snapshot.
     pub bytes: u64,
+    /// The region that it is of.
+    pub region_id: [u8; 16],
 }
+
+/// Where a process finds its open files.
+const OWN_FILES: &str = "/proc/self/fd";
+/// So often a snapshot makes way for others of the same name.
+const LINK_TURNS_MAX: u32 = 100;
 
 /// Writes the contents of all namespaces of `cache`'s region to the file `path`, which is
 /// replaced in one step at the end. Any handle will do; a read-only one leaves no trace at all.
@@ -35,10 +45,11 @@ pub struct Summary {
 ///
 /// # Errors
 /// The file cannot be written, or is a region, a directory, a socket or a disk; then whatever was there
-/// is untouched. `Busy` if writers kept one bucket of the index changing all the time.
-pub fn write(cache: &Cache, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
-    let failed = |error: &io::Error| Failure::file("write the snapshot", path, error);
+/// is untouched. `Busy` if writers kept one bucket of the index changing all the time. `Cancelled` if
+/// `watch` said so.
+pub fn write(cache: &Cache, path: &Path, watch: &mut Watch<'_>) -> Result<Summary> {
     if let Place::Stream = place(path)? {
+        let failed = |error: &io::Error| Failure::file("write the snapshot", path, error);
         // Not made if it went meanwhile, and no terminal becomes ours.
         let flags = OFlags::NOCTTY.bits().cast_signed();
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path).map_err(|error| failed(&error))?;
@@ -46,36 +57,103 @@ pub fn write(cache: &Cache, path: &Path, progress: &mut dyn FnMut(Progress)) -> 
             return Err(Failure::usage("a snapshot is not for terminals; send it to a file or a pipe"));
         }
         let mut stream = BufWriter::with_capacity(1 << 20, file);
-        return write_to(cache, &mut stream, progress).map_err(|failure| failure.at(path));
+        return write_to(cache, &mut stream, watch).map_err(|failure| failure.at(path));
     }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut write = |file: &File| -> Result<Summary> {
-        let mut stream = BufWriter::with_capacity(1 << 20, file);
-        let summary = write_to(cache, &mut stream, progress).map_err(|failure| failure.at(path))?;
-        file.sync_all().map_err(|error| failed(&error))?;
-        Ok(summary)
-    };
-    let summary = match unnamed(directory) {
-        Ok(file) => {
-            let summary = write(&file)?;
-            publish(&file, directory, path).map_err(|error| failed(&error))?;
-            summary
+    Unpublished::write(cache, path, watch)?.publish()
+}
+
+/// A snapshot that is whole and on disk, and has yet to get its name. Nothing is left of one that
+/// goes without.
+pub struct Unpublished<'a> {
+    path: &'a Path,
+    file: Written,
+    directory: File,
+    summary: Summary,
+}
+
+enum Written {
+    /// Without a name.
+    Unnamed(File),
+    /// Where the file system has no such files; gone if we fail.
+    Named(NamedTempFile),
+}
+
+impl<'a> Unpublished<'a> {
+    /// As [`write()`], but nothing has the name `path` yet.
+    ///
+    /// # Errors
+    /// As [`write()`].
+    pub fn write(cache: &Cache, path: &'a Path, watch: &mut Watch<'_>) -> Result<Unpublished<'a>> {
+        let failed = |error: &io::Error| Failure::file("write the snapshot", path, error);
+        if let Place::Stream = place(path)? {
+            return Err(failed(&io::Error::other("it is no regular file")));
         }
-        // Not every file system has files without a name. Mode 0600 as well; gone if we fail.
-        Err(_) => {
-            let file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(directory);
-            let file = file.map_err(|error| failed(&error))?;
-            let summary = write(file.as_file())?;
-            file.persist(path).map_err(|error| failed(&error.error))?;
-            summary
+        let parent = directory_of(path);
+        // First: what cannot be synced in the end is not begun.
+        let directory = File::open(parent).map_err(|error| failed(&error))?;
+        let file = match unnamed(parent) {
+            Ok(file) => Written::Unnamed(file),
+            Err(error) if has_no_unnamed(&error) => {
+                let file = tempfile::Builder::new().prefix(".snapshot-").tempfile_in(parent);
+                Written::Named(file.map_err(|error| failed(&error))?)
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        let bytes = match &file {
+            Written::Unnamed(file) => file,
+            Written::Named(file) => file.as_file(),
+        };
+        let mut stream = BufWriter::with_capacity(1 << 20, bytes);
+        let summary = write_to(cache, &mut stream, watch).map_err(|failure| failure.at(path))?;
+        drop(stream);
+        bytes.sync_all().map_err(|error| failed(&error))?;
+        Ok(Unpublished { path, file, directory, summary })
+    }
+
+    /// Of which region it is.
+    pub fn region_id(&self) -> [u8; 16] {
+        self.summary.region_id
+    }
+
+    /// Puts it in the place of what has its name.
+    ///
+    /// # Errors
+    /// The system refuses; then what has the name keeps it.
+    pub fn publish(self) -> Result<Summary> {
+        let failed = |error: &io::Error| Failure::file("write the snapshot", self.path, error);
+        match self.file {
+            Written::Unnamed(file) => link(&file, self.path).map_err(|error| failed(&error))?,
+            Written::Named(file) => drop(file.persist(self.path).map_err(|error| failed(&error.error))?),
         }
-    };
-    // The name as well as the bytes.
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))?;
-    Ok(summary)
+        // The name as well as the bytes.
+        self.directory.sync_all().map_err(|error| failed(&error))?;
+        Ok(self.summary)
+    }
+}
+
+/// Looks whether snapshots can be written to the file `path` from time to time.
+///
+/// # Errors
+/// What has the name is no regular file, or is a region; or nothing can be written in its directory.
+pub fn check_place(path: &Path) -> Result<()> {
+    let directory = directory_of(path);
+    let unusable = |error: &io::Error| Failure::file("write snapshots in", directory, error);
+    if !std::fs::metadata(directory).map_err(|error| unusable(&error))?.is_dir() {
+        return Err(unusable(&io::ErrorKind::NotADirectory.into()));
+    }
+    let may = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, directory, may, AtFlags::EACCESS).map_err(|errno| unusable(&errno.into()))?;
+    match place(path)? {
+        Place::File => Ok(()),
+        Place::Stream => {
+            let error = io::Error::other("it is no regular file, which snapshots from time to time need");
+            Err(Failure::file("write the snapshot", path, &error))
+        }
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What a snapshot does with what has its name.
@@ -122,17 +200,41 @@ fn place(path: &Path) -> Result<Place> {
 
 /// A file of which nothing is left if this process is killed.
 fn unnamed(directory: &Path) -> io::Result<File> {
+    // It gets its name by way of this.
+    std::fs::metadata(OWN_FILES)?;
     let flags = OFlags::TMPFILE.bits().cast_signed();
     OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(flags).open(directory)
 }
 
+/// True where files have names, or get them, in the plain way only; any other error is one of
+/// named files too.
+fn has_no_unnamed(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT))
+}
+
 /// Gives a finished file its name, in place of what had it.
-fn publish(file: &File, directory: &Path, path: &Path) -> io::Result<()> {
-    // A link replaces nothing, so it needs a name that is free before the one that is wanted.
-    let unique = directory.join(format!(".snapshot-{:016x}", random()));
-    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-    linkat(CWD, itself, CWD, &unique, AtFlags::SYMLINK_FOLLOW)?;
-    std::fs::rename(&unique, path).inspect_err(|_| drop(std::fs::remove_file(&unique)))
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    let itself = format!("{OWN_FILES}/{}", file.as_raw_fd());
+    // A link replaces nothing, so it is made under another name first. That is always the same one: what
+    // a kill leaves there goes with the next snapshot.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let first = path.with_file_name(name);
+    for turn in 1.. {
+        let _ = std::fs::remove_file(&first);
+        let named = linkat(CWD, &itself, CWD, &first, AtFlags::SYMLINK_FOLLOW)
+            .map_err(io::Error::from)
+            .and_then(|()| std::fs::rename(&first, path).inspect_err(|_| drop(std::fs::remove_file(&first))));
+        match named {
+            // Another snapshot of the same name was faster between two steps.
+            Err(error)
+                if turn < LINK_TURNS_MAX
+                    && matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
+            done => return done,
+        }
+    }
+    unreachable!("the last turn returns")
 }
 
 fn random() -> u64 {
@@ -143,7 +245,7 @@ fn random() -> u64 {
 ///
 /// # Errors
 /// As [`write()`]; what was written by then is no whole snapshot, and known as such.
-pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Progress)) -> Result<Summary> {
+pub fn write_to(cache: &Cache, out: &mut dyn Write, watch: &mut Watch<'_>) -> Result<Summary> {
     let map = cache.map()?;
     let stats = map.stats();
     let header = Header {
@@ -154,7 +256,12 @@ pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Pro
         live_bytes: stats.live_bytes,
         region_format: FORMAT_VERSION,
     };
-    let mut chunks = Chunks { out, id: header.id, sequence: 0, summary: Summary::default() };
+    let mut chunks = Chunks {
+        out,
+        id: header.id,
+        sequence: 0,
+        summary: Summary { region_id: map.host().identity().region_id, ..Summary::default() },
+    };
     chunks.put(&header.to_bytes())?;
     let mut names = Names::default();
     let mut payload = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
@@ -194,7 +301,9 @@ pub fn write_to(cache: &Cache, out: &mut dyn Write, progress: &mut dyn FnMut(Pro
             }
         }
         let Summary { items, bytes, .. } = chunks.summary;
-        progress(Progress { items, items_expected: header.items.max(items), bytes });
+        if watch(Progress { items, items_expected: header.items.max(items), bytes }).is_break() {
+            return Err(Failure::Cancelled);
+        }
     }
     if records > 0 {
         chunks.close(Content::Records, records, &payload)?;

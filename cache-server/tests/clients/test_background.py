@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pycache import Cache
 
-from .conftest import SECONDS, Served, wait_for
+from .conftest import SECONDS, Served, command, ended, wait_for
 from .test_http import samples, socket_client
 
 Serve = Callable[..., Served]
@@ -134,11 +136,111 @@ def test_a_region_comes_back_from_the_snapshot_of_the_end(serve: Serve, director
         assert cache["a"] == {"b": [1, 2.5]} and "short" not in cache
         assert cache.namespace("users")["user:7"] == "Ada"
         assert 0 < (cache.namespace("users").ttl("user:7") or 0) <= 600
-        # A region that is there is newer than any snapshot.
+        # A region that had all of the snapshot lacks only what was dropped since.
         del cache["a"]
         served.end(signal.SIGKILL)
         served = serve(*flags)
         assert "a" not in cache
+
+
+def test_a_program_that_comes_before_the_server_costs_no_snapshot(serve: Serve, directory: Path) -> None:
+    # After a boot the region of whoever came first was taken for one that is newer than any snapshot.
+    flags = ["--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end", "--restore"]
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["a"], cache["b"] = 1, 1
+        assert served.end() == 0
+        cache.destroy()
+    with Cache(served.region, dir=served.directory, size="64MiB") as cache:
+        cache["b"] = 2
+        served = serve(*flags)
+        assert (cache["a"], cache["b"]) == (1, 2)
+
+
+def test_a_region_that_is_replaced_under_its_server_costs_no_snapshot(serve: Serve, directory: Path) -> None:
+    flags = ["--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end", "--restore"]
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["a"] = 1
+        assert served.end() == 0
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        cache.destroy()
+    wait_for(lambda: "attaching anew" in served.log())
+    assert served.end() == 0
+    wait_for(lambda: "snapshot.before" in served.log())
+    assert (directory / "snapshot.before").stat().st_size > (directory / "snapshot").stat().st_size
+
+
+KEYS = 50_000
+
+
+@dataclass
+class Starting:
+    """A server that restores so many keys that it can be met at it."""
+
+    process: subprocess.Popen[str]
+    directory: Path
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+
+@pytest.fixture
+def starting(serve: Serve, directory: Path) -> Iterator[tuple[Starting, list[str]]]:
+    """Such a server, and its flags."""
+    flags = ["--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end", "--restore"]
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        cache.set_many({f"key{key}": b"x" * 500 for key in range(KEYS)})
+        assert served.end() == 0
+        cache.destroy()
+    (directory / "log").write_text("")
+    words = [command(), "--dir", str(directory), "serve", served.region, "--size", "64MiB", *flags]
+    with (directory / "log").open("a") as log:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=served.environment)
+    server = Starting(process, directory)
+    wait_for(lambda: "restoring the snapshot" in server.log())
+    yield server, flags
+    process.kill()
+    process.wait(SECONDS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_ends_while_it_restores_goes_on_at_its_next_start(
+    serve: Serve, directory: Path, starting: tuple[Starting, list[str]], number: int
+) -> None:
+    # The next start found the region there and did not restore, and its end replaced the snapshot.
+    server, flags = starting
+    size = (directory / "snapshot").stat().st_size
+    assert server.end(number) == (0 if number == signal.SIGTERM else -number)
+    assert (directory / "snapshot").stat().st_size == size, "it came to no snapshot of its own"
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        assert len(cache) == KEYS
+
+
+def test_nobody_waits_at_the_socket_of_a_server_that_restores_and_a_reload_does_not_end_it(
+    starting: tuple[Starting, list[str]],
+) -> None:
+    server, _ = starting
+    server.process.send_signal(signal.SIGHUP)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(SECONDS)
+        try:
+            client.connect(str(server.directory / "served.sock"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
+        else:
+            assert "restored the snapshot" in server.log()
+    assert server.process.stdout is not None
+    assert "is served at" in server.process.stdout.readline()
+    assert server.end(signal.SIGTERM) == 0
+    assert "passwords read anew" in server.log()
 
 
 def test_snapshots_are_written_at_their_interval_and_told(serve: Serve, directory: Path) -> None:
@@ -171,8 +273,34 @@ def test_a_damaged_snapshot_is_put_aside_and_the_server_starts_empty(serve: Serv
     assert file.stat().st_size > 0
 
 
-def test_snapshots_without_a_place_are_refused_at_the_start(serve: Serve) -> None:
+def test_a_last_snapshot_that_cannot_be_written_is_no_good_end(serve: Serve, directory: Path) -> None:
+    file = directory / "snapshot"
+    served = serve("--snapshot-file", str(file), "--snapshot-at-end")
+    file.mkdir()
+    assert served.end() == 2
+    assert "no snapshot was written" in served.log()
+
+
+def test_snapshots_without_a_place_are_refused_at_the_start(serve: Serve, directory: Path) -> None:
     with pytest.raises(AssertionError, match="snapshot_file"):
         serve("--snapshot-at-end")
-    with pytest.raises(AssertionError, match="nowhere"):
-        serve("--snapshot-file", "/nowhere/at/all")
+    os.mkfifo(directory / "fifo")
+    for file, wanted in [("/nowhere/at/all", "nowhere"), (str(directory / "fifo"), "fifo"), (str(directory), "directory")]:
+        with pytest.raises(AssertionError, match=wanted):
+            serve("--snapshot-file", file)
+        done = ended("serve", "served", "--check", "--snapshot-file", file, CACHE_SHM_CONFIG="")
+        assert done.returncode == 2 and wanted in done.stderr
+    assert not (directory / "served").exists(), "a start that fails leaves no region"
+
+
+def test_a_start_that_fails_leaves_no_region_behind(serve: Serve, directory: Path) -> None:
+    # One that was there stays.
+    (directory / "taken").write_text("no socket")
+    with pytest.raises(AssertionError, match="no socket"):
+        serve("--socket", str(directory / "taken"))
+    assert not (directory / "served").exists()
+    with Cache("served", dir=str(directory), size="64MiB") as cache:
+        cache["a"] = 1
+    with pytest.raises(AssertionError, match="no socket"):
+        serve("--socket", str(directory / "taken"))
+    assert (directory / "served").exists()
