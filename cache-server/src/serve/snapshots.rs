@@ -4,7 +4,8 @@
 //! them. A snapshot that fails leaves the last one as it is; see [`crate::snapshot`].
 //!
 //! Beside the file `NAME` a mark, `.NAME.region`, says which region has all that is in it: the
-//! one that it was made of, or was restored to. So nothing is restored twice, a restore that was ended is
+//! one that it was made of, or was restored to. It names the file by its id, so one that somebody put
+//! in its place is told apart. So nothing is restored twice, a restore that was ended is
 //! taken up by the next start, and nothing that is in no region any more is replaced:
 //!
 //! ```text
@@ -96,8 +97,8 @@ impl Snapshots {
             tracing::info!(%file, "there is no snapshot yet");
             return Ok(false);
         }
-        match self.mark() {
-            Some(marked) if marked == region.region_id => {
+        match self.marked() {
+            Some((marked, _)) if marked == region.region_id => {
                 tracing::info!(%file, "the snapshot is not restored: the region has all that is in it");
                 Ok(false)
             }
@@ -140,7 +141,7 @@ impl Snapshots {
                     tracing::warn!(%file, too_large, without_namespace, "the region has no room for some of the values");
                 } else if let Some(region_id) = before.filter(|_| region_id() == before) {
                     self.is_unrestored.store(false, Ordering::Relaxed);
-                    if let Err(error) = self.set_mark(region_id) {
+                    if let Err(error) = self.mark(region_id, [restored.id; 2]) {
                         tracing::warn!(%file, %error, "the next start will restore the snapshot again");
                     }
                 } else {
@@ -231,7 +232,9 @@ impl Snapshots {
     /// Puts a new snapshot in the place of the last one, which is kept if its region is not this one.
     fn replace(&self, cache: &Cache, watch: &mut Watch<'_>) -> Result<Summary> {
         let new = Unpublished::write(cache, &self.file, watch)?;
-        if self.mark() != Some(new.region_id()) {
+        let Summary { id, region_id, .. } = new.summary();
+        let last = self.marked().filter(|(marked, _)| *marked == region_id);
+        if last.is_none() {
             if self.exists() {
                 let (aside, why) = if self.is_unrestored.load(Ordering::Relaxed) {
                     (self.free_name("unrestored"), "not all of it was restored")
@@ -240,10 +243,10 @@ impl Snapshots {
                 };
                 self.keep_aside(aside, why)?;
             }
-            // First: a file that the mark says nothing of is kept, and that is the worst.
-            self.set_mark(new.region_id())?;
             self.is_unrestored.store(false, Ordering::Relaxed);
         }
+        // Whether the new one gets its name or not: both are of this region.
+        self.mark(region_id, [last.map_or(id, |(_, last)| last), id])?;
         new.publish()
     }
 
@@ -277,16 +280,19 @@ impl Snapshots {
         self.file.with_file_name(format!(".{name}.region"))
     }
 
-    /// The id of the region that has all that is in the file, if that is known.
-    fn mark(&self) -> Option<[u8; 16]> {
+    /// The region that has all that is in the file, and the file's id; `None` if that is not known.
+    fn marked(&self) -> Option<([u8; 16], u64)> {
         let text = std::fs::read_to_string(self.mark_path()).ok()?;
-        let id = u128::from_str_radix(text.trim_ascii_end(), 16).ok()?;
-        Some(id.to_be_bytes())
+        let mut words = text.split_ascii_whitespace();
+        let region_id = u128::from_str_radix(words.next()?, 16).ok()?;
+        let id = snapshot::header(&self.file).ok()?.id;
+        words.any(|word| u64::from_str_radix(word, 16) == Ok(id)).then(|| (region_id.to_be_bytes(), id))
     }
 
-    fn set_mark(&self, region_id: [u8; 16]) -> Result<()> {
+    /// Notes that the region has all that is in the files of these ids.
+    fn mark(&self, region_id: [u8; 16], ids: [u64; 2]) -> Result<()> {
         let path = self.mark_path();
-        let text = format!("{:032x}\n", u128::from_be_bytes(region_id));
+        let text = format!("{:032x} {:016x} {:016x}\n", u128::from_be_bytes(region_id), ids[0], ids[1]);
         // Always as long, so that one write replaces it. Nothing is followed that somebody laid there.
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let mut options = OpenOptions::new();
@@ -409,6 +415,24 @@ mod tests {
         assert!(!snapshots(&file).is_wanted(&older).unwrap(), "it was dropped, not lost");
         finish(&snapshots(&file), &older);
         assert_eq!(len_of(&file.with_added_extension("before")), 1);
+    }
+
+    #[test]
+    fn a_snapshot_that_was_put_in_place_by_hand_is_not_taken_for_the_last_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let (first, second) = (region(), region());
+        first.set(b"key", b"value").unwrap();
+        finish(&snapshots(&file), &first);
+        finish(&snapshots(&file), &second);
+        let before = file.with_added_extension("before");
+        std::fs::rename(&before, &file).unwrap();
+        finish(&snapshots(&file), &second);
+        assert_eq!((len_of(&file), len_of(&before)), (0, 1), "the one that was put there is kept");
+        std::fs::rename(&before, &file).unwrap();
+        let third = region();
+        start(&snapshots(&file), &third);
+        assert_eq!(third.len().unwrap(), 1);
     }
 
     #[test]

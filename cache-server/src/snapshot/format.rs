@@ -38,7 +38,8 @@ const MAIN: u8 = 1 << 7;
 /// What the first bytes of a snapshot say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    pub(super) id: u64,
+    /// Random: no other has it.
+    pub id: u64,
     /// When it was begun, in milliseconds since 1970.
     pub created_unix_ms: u64,
     /// Bytes of the region that it was made of.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_shm::{Cache, Error, NEVER, WriteOptions};
 
-use super::format::Record;
+use super::format::{Header, Record};
 use super::reading::{Chunks, check, open, records};
 use super::{Problem, Progress, Watch};
 use crate::clock::unix_ms;
@@ -27,7 +27,9 @@ pub struct Options {
 /// What became of a snapshot's values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// When the snapshot was made, in milliseconds since 1970.
+    /// The snapshot's id.
+    pub id: u64,
+    /// When it was made, in milliseconds since 1970.
     pub created_unix_ms: u64,
     /// Stored.
     pub stored: u64,
@@ -76,7 +78,8 @@ pub fn restore_from(
     watch: &mut Watch<'_>,
 ) -> Result<Restored> {
     let mut chunks = Chunks::new(stream, path, options.skip_damaged)?;
-    let mut restored = Restored { created_unix_ms: chunks.header.created_unix_ms, ..Restored::default() };
+    let Header { id, created_unix_ms, .. } = chunks.header;
+    let mut restored = Restored { id, created_unix_ms, ..Restored::default() };
     match restore_chunks(cache, &mut chunks, options, &mut restored, watch) {
         Ok(()) => {
             restored.damaged = chunks.problem_count;

@@ -29,6 +29,8 @@ pub struct Summary {
     pub tagged: u64,
     /// Bytes of the snapshot.
     pub bytes: u64,
+    /// Its id, as in its header.
+    pub id: u64,
     /// The region that it is of.
     pub region_id: [u8; 16],
 }
@@ -110,9 +112,9 @@ impl<'a> Unpublished<'a> {
         Ok(Unpublished { path, file, directory, summary })
     }
 
-    /// Of which region it is.
-    pub fn region_id(&self) -> [u8; 16] {
-        self.summary.region_id
+    /// What it holds.
+    pub fn summary(&self) -> Summary {
+        self.summary
     }
 
     /// Puts it in the place of what has its name.
@@ -256,12 +258,9 @@ pub fn write_to(cache: &Cache, out: &mut dyn Write, watch: &mut Watch<'_>) -> Re
         live_bytes: stats.live_bytes,
         region_format: FORMAT_VERSION,
     };
-    let mut chunks = Chunks {
-        out,
-        id: header.id,
-        sequence: 0,
-        summary: Summary { region_id: map.host().identity().region_id, ..Summary::default() },
-    };
+    let region_id = map.host().identity().region_id;
+    let summary = Summary { id: header.id, region_id, ..Summary::default() };
+    let mut chunks = Chunks { out, id: header.id, sequence: 0, summary };
     chunks.put(&header.to_bytes())?;
     let mut names = Names::default();
     let mut payload = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
