@@ -281,11 +281,29 @@ def test_a_last_snapshot_that_cannot_be_written_is_no_good_end(serve: Serve, dir
     assert "no snapshot was written" in served.log()
 
 
+def test_a_second_signal_ends_a_server_at_once_and_without_its_last_snapshot(serve: Serve, directory: Path) -> None:
+    served = serve("--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end")
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["large"] = b"x" * 4_000_000
+    with served.connect() as client:
+        # Replies that are under way are waited for.
+        client.sendall(b"GET large\r\n" * 10)
+        assert client.recv(1) == b"$"
+        served.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: not Path(served.path).exists())
+        began = time.monotonic()
+        assert served.end() == 0
+        assert time.monotonic() - began < 3
+    assert not (directory / "snapshot").exists()
+    assert "ending at once" in served.log()
+
+
 def test_snapshots_without_a_place_are_refused_at_the_start(serve: Serve, directory: Path) -> None:
     with pytest.raises(AssertionError, match="snapshot_file"):
         serve("--snapshot-at-end")
     os.mkfifo(directory / "fifo")
-    for file, wanted in [("/nowhere/at/all", "nowhere"), (str(directory / "fifo"), "fifo"), (str(directory), "directory")]:
+    fifo = str(directory / "fifo")
+    for file, wanted in [("/nowhere/at/all", "nowhere"), (fifo, "fifo"), (str(directory), "directory")]:
         with pytest.raises(AssertionError, match=wanted):
             serve("--snapshot-file", file)
         done = ended("serve", "served", "--check", "--snapshot-file", file, CACHE_SHM_CONFIG="")

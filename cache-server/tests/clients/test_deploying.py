@@ -37,6 +37,26 @@ def test_a_service_manager_is_told_when_clients_can_connect_and_when_it_ends(
         assert manager.recv(1000).startswith(b"STOPPING=1")
 
 
+def test_a_service_manager_waits_while_a_snapshot_is_restored_and_the_last_one_written(
+    serve: Callable[..., Served], directory: Path
+) -> None:
+    flags = ["--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end", "--restore"]
+    served = serve(*flags)
+    with Cache(served.region, dir=served.directory) as cache:
+        cache["a"] = 1
+        assert served.end() == 0
+        cache.destroy()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(SECONDS)
+        manager.bind(str(directory / "notify"))
+        served = serve(*flags, NOTIFY_SOCKET=str(directory / "notify"))
+        for words in [b"EXTEND_TIMEOUT_USEC=", b"READY=1"]:
+            assert manager.recv(1000).startswith(words)
+        assert served.end() == 0
+        for words in [b"STOPPING=1", b"EXTEND_TIMEOUT_USEC="]:
+            assert manager.recv(1000).startswith(words)
+
+
 def flags_of_serve() -> set[str]:
     done = ended("serve", "--help")
     assert done.returncode == 0, done.stderr
@@ -177,3 +197,15 @@ def test_the_region_is_there_after_a_restart_of_the_server(serve: Callable[..., 
     assert served.end(signal.SIGINT) == 0
     again = serve()
     wait_for(lambda: redis.Redis(unix_socket_path=again.path).get("k") == b"v")
+
+
+def test_a_snapshot_is_written_where_there_is_no_proc(directory: Path) -> None:
+    # A file without a name gets one by way of /proc: each snapshot failed when it was whole.
+    script = 'mount -t tmpfs none /proc; "$1" create r; "$1" set r k v; "$1" dump r "$2"'
+    variables = {"CACHE_SHM_DIR": str(directory), "CACHE_SHM_SIZE": "2MiB"}
+    with isolated(script, command(), str(directory / "snapshot"), **variables) as dump:
+        assert dump.wait(SECONDS) == 0
+    assert (directory / "snapshot").stat().st_mode & 0o777 == 0o600
+    done = ended("--dir", str(directory), "restore", "new", str(directory / "snapshot"), "--create", "--json")
+    assert done.returncode == 0 and '"stored":1' in done.stdout.replace(" ", ""), done
+    assert {path.name for path in directory.iterdir()} == {"r", "new", "snapshot"}
