@@ -25,13 +25,14 @@ pub(super) fn serve(place: Place, arguments: &Serve, output: &mut Output) -> Res
     let cache = builder.open_or_create()?;
     let mut is_served = false;
     let done = crate::serve::serve(cache.clone(), &config, &mut |places| {
-        is_served = true;
         if output.is_json() {
             output.json(&json!({"listening": places, "process_id": std::process::id()}))?;
         } else {
             output.line(&format!("{} is served at {}", arguments.name, places.join(", ")))?;
         }
-        output.flush()
+        output.flush()?;
+        is_served = true;
+        Ok(())
     });
     if done.is_err() && !is_served {
         unmake(&cache);

@@ -256,9 +256,11 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
             (snapshots, thread)
         });
         let mut outcome = started(&places);
-        match &outcome {
-            Ok(()) => tell_manager(NotifyState::Ready),
-            Err(_) => shared.stop(),
+        let is_served = outcome.is_ok();
+        if is_served {
+            tell_manager(NotifyState::Ready);
+        } else {
+            shared.stop();
         }
         for worker in running {
             match worker.join() {
@@ -269,12 +271,14 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
         if let Some((snapshots, thread)) = writing {
             // One that is being written ends first.
             let _ = thread.join();
-            let mut patience = Patience::default();
-            let finished = snapshots.finish(&shared.cache, &mut |_| {
-                patience.ask();
-                ControlFlow::Continue(())
-            });
-            outcome = outcome.and(finished);
+            if is_served {
+                let mut patience = Patience::default();
+                let finished = snapshots.finish(&shared.cache, &mut |_| {
+                    patience.ask();
+                    ControlFlow::Continue(())
+                });
+                outcome = outcome.and(finished);
+            }
         }
         tracing::info!("ended");
         outcome

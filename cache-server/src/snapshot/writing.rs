@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use cache_shm::{Cache, Cursor, FORMAT_VERSION, Key, Namespace};
-use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, linkat};
+use rustix::fs::{Access, AtFlags, CWD, OFlags, access, linkat};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
@@ -144,7 +144,7 @@ pub fn check_place(path: &Path) -> Result<()> {
         return Err(unusable(&io::ErrorKind::NotADirectory.into()));
     }
     let may = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    accessat(CWD, directory, may, AtFlags::EACCESS).map_err(|errno| unusable(&errno.into()))?;
+    access(directory, may).map_err(|errno| unusable(&errno.into()))?;
     match place(path)? {
         Place::File => Ok(()),
         Place::Stream => {

@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -209,3 +211,29 @@ def test_a_snapshot_is_written_where_there_is_no_proc(directory: Path) -> None:
     done = ended("--dir", str(directory), "restore", "new", str(directory / "snapshot"), "--create", "--json")
     assert done.returncode == 0 and '"stored":1' in done.stdout.replace(" ", ""), done
     assert {path.name for path in directory.iterdir()} == {"r", "new", "snapshot"}
+
+
+def test_a_snapshot_that_is_told_as_failed_was_not_written(directory: Path) -> None:
+    # Its directory was opened to sync it when the snapshot had its name already.
+    place = directory / "place"
+    place.mkdir()
+    file = place / "snapshot"
+    file.write_bytes(b"the last one")
+    somebody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    if somebody:
+        for path in (directory, place, file):
+            os.chown(path, 65534, 65534)
+    # What is in it cannot be listed, but files can be made and replaced.
+    place.chmod(0o300)
+    tried = [command(), "--dir", str(directory)]
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=SECONDS, check=False, **somebody)
+    try:
+        created = run([*tried, "create", "r", "--size", "2MiB"])
+    except PermissionError:
+        leave_out("the command lies where no other user comes")
+    assert created.returncode == 0, created.stderr
+    done = run([*tried, "dump", "r", str(file)])
+    assert done.returncode == 2 and str(file) in done.stderr
+    place.chmod(0o700)
+    assert file.read_bytes() == b"the last one"
+    assert list(place.iterdir()) == [file]
