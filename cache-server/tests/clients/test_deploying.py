@@ -75,6 +75,11 @@ def test_the_unit_is_well_formed_and_its_command_exists() -> None:
     program, command, *words = shlex.split(service["ExecStart"])
     assert (Path(program).name, command) == ("cache-shm", "serve")
     assert {word for word in words if word.startswith("--")} <= flags_of_serve()
+    # Beside the directories of sockets and regions there is one that is writable, for snapshots.
+    option, file = service["Environment"].split("=")
+    assert Path(file).parent == Path("/var/lib") / service["StateDirectory"] and "%i" in Path(file).name
+    done = ended("serve", "r", "--check", **{option: "no path", "CACHE_SHM_CONFIG": ""})
+    assert done.returncode == 2 and option in done.stderr
 
 
 def test_the_unit_lets_the_group_in_that_its_comment_names(directory: Path) -> None:
