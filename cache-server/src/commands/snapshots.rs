@@ -96,6 +96,10 @@ pub(super) fn restore(place: Place, arguments: &Restore, output: &mut Output) ->
             unmake(&cache);
         }
     })?;
+    if restored.is_from_future() {
+        let (file, made) = (arguments.file.display(), moment(restored.created_unix_ms));
+        complain_raw(&format!("cache-shm: {file} was made at {made} UTC, which is yet to come: a clock is wrong\n"));
+    }
     for problem in &restored.problems {
         complain_raw(&format!("cache-shm: {} {problem}\n", arguments.file.display()));
     }

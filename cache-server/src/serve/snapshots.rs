@@ -135,6 +135,10 @@ impl Snapshots {
             Ok(restored) => {
                 let Restored { stored, expired, tagged, too_large, without_namespace, .. } = restored;
                 self.tell(|told| told.restored = stored);
+                if restored.is_from_future() {
+                    let created_unix_ms = restored.created_unix_ms;
+                    tracing::warn!(%file, created_unix_ms, "the snapshot was made later than now: a clock is wrong");
+                }
                 let ms = began.elapsed().as_millis() as u64;
                 tracing::info!(%file, values = stored, expired, tagged, ms, "restored the snapshot");
                 if too_large + without_namespace > 0 {

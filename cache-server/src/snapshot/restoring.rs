@@ -49,6 +49,13 @@ pub struct Restored {
     pub problems: Vec<Problem>,
 }
 
+impl Restored {
+    /// The snapshot was made later than now: one of the clocks is wrong, and with it what has expired.
+    pub fn is_from_future(&self) -> bool {
+        self.created_unix_ms > unix_ms()
+    }
+}
+
 /// Stores the values of the snapshot `path` in the region of `cache`, a handle in the default
 /// namespace, each by an operation of its own:
 /// others may work meanwhile. The whole file is checked first, if it is one that can be read
@@ -100,12 +107,13 @@ fn restore_chunks(
     restored: &mut Restored,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
+    let created_unix_ms = chunks.header.created_unix_ms;
     let mut spaces = Spaces { cache, made: HashMap::new() };
     let (mut payload, mut items) = (Vec::new(), 0);
     while chunks.next(&mut payload)?.is_some() {
         for record in records(&payload) {
             items += 1;
-            *match store(&mut spaces, &record, options)? {
+            *match store(&mut spaces, &record, created_unix_ms, options)? {
                 Outcome::Stored => &mut restored.stored,
                 Outcome::Kept => &mut restored.kept,
                 Outcome::Expired => &mut restored.expired,
@@ -156,13 +164,14 @@ enum Outcome {
 }
 
 /// Stores a record, if it is one to be stored; else not even its namespace is made.
-fn store(spaces: &mut Spaces<'_>, record: &Record<'_>, options: &Options) -> Result<Outcome> {
+fn store(spaces: &mut Spaces<'_>, record: &Record<'_>, created_unix_ms: u64, options: &Options) -> Result<Outcome> {
     if record.tag_count > 0 && !options.with_tagged {
         return Ok(Outcome::Tagged);
     }
     let expires_at_ms = match record.expires_unix_ms {
         None => NEVER,
-        Some(expires) => match expires.checked_sub(unix_ms()) {
+        // Where the clock stands before that of the snapshot, nothing lives longer than it had left then.
+        Some(expires) => match expires.checked_sub(unix_ms().max(created_unix_ms)) {
             None | Some(0) => return Ok(Outcome::Expired),
             Some(left_ms) => spaces.cache.expiry(Duration::from_millis(left_ms))?,
         },

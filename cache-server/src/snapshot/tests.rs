@@ -217,6 +217,31 @@ fn what_expired_meanwhile_is_left_out_and_the_rest_expires_when_it_would_have() 
     assert!((980_000..=1_000_000).contains(&left.as_millis()), "{left:?}");
 }
 
+/// As `bytes`, but made this much later.
+fn made_later(mut bytes: Vec<u8>, by_ms: u64) -> Vec<u8> {
+    let created = u64::from_le_bytes(bytes[24..32].try_into().unwrap());
+    bytes[24..32].copy_from_slice(&(created + by_ms).to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_clock_that_was_set_back_gives_nothing_more_time_than_it_had_left() {
+    // A host that comes up before its clock is set kept everything for as long as the clock was behind.
+    let first = region(4 << 20);
+    first.set_for(b"k", b"1", Duration::from_secs(1000)).unwrap();
+    first.set_for(b"short", b"1", Duration::from_secs(100)).unwrap();
+    let bytes = made_later(taken(&first), 400_000);
+    let second = region(4 << 20);
+    let restored = put_back(&second, &bytes, &Options::default()).unwrap();
+    assert!(restored.is_from_future());
+    assert_eq!((restored.stored, restored.expired), (1, 1));
+    let left = second.ttl(b"k").unwrap().unwrap();
+    assert!((500_000..=600_000).contains(&left.as_millis()), "{left:?}");
+    assert!(!put_back(&second, &taken(&first), &Options::default()).unwrap().is_from_future());
+}
+
 #[test]
 fn values_with_tags_are_left_out_unless_they_may_lose_them() {
     let first = region(4 << 20);

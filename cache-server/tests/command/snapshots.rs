@@ -119,6 +119,22 @@ fn a_damaged_file_restores_nothing_unless_the_rest_is_asked_for() {
 }
 
 #[test]
+fn a_snapshot_that_is_yet_to_be_made_is_told() {
+    let place = Place::with_region();
+    filled(&place);
+    let mut bytes = place.run(&["dump", "r", "-"]).done().out;
+    // An hour, in a clock that was an hour ahead.
+    let made = u64::from_le_bytes(bytes[24..32].try_into().unwrap());
+    bytes[24..32].copy_from_slice(&(made + 3_600_000).to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    let run = place.run_with(&["restore", "s", "-", "--create", "--size", "2MiB", "--json"], &bytes);
+    assert!(run.code == 0 && run.err.contains("yet to come"), "{run:?}");
+    let restored = run.json();
+    assert_eq!((&restored["stored"], &restored["expired"]), (&500.into(), &1.into()), "ten minutes were over by then");
+}
+
+#[test]
 fn a_restore_beside_others_asks_and_keeps_what_is_newer() {
     let place = Place::with_region();
     filled(&place);
