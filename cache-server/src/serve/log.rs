@@ -35,10 +35,10 @@ pub fn begin(config: &Config) -> WorkerGuard {
 /// Records of a kind that anybody can cause as often as they like: at most one a second is
 /// written, which says how many it stands for. Those behind the last one are in no record; the
 /// counters have them all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seldom(Mutex<Held>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Held {
     /// When one was written.
     written: Option<Instant>,
