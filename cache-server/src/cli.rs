@@ -80,8 +80,9 @@ pub enum Command {
     /// Tell what more or less memory would do for the hit ratio of a region
     #[command(after_help = "\
 The region records the requests of one key in 128 or more. They are replayed through small
-simulated caches: what comes out is an estimate with a standard error, for requests like the
-recorded ones. Regions of less than 8 MiB record nothing.
+simulated caches: what comes out is an estimate for requests like the recorded ones; its
+standard error is of the choice of keys only. Regions of less than 8 MiB record nothing, and
+the size of a no-evict region decides nothing about hits.
 Exit code 1: too little is recorded to tell.
 
 Examples:

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use cache_shm::{Reads, Request, Sample, What};
+use cache_shm::{Reads, Request, Sample, Stats, What};
 
 use crate::replay::simulators::S3Fifo;
 
@@ -22,11 +22,20 @@ pub const FACTORS: [f64; 6] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 const NOW: usize = 2;
 /// Fewer counted requests than this say nothing.
 pub const REQUESTS_MIN: usize = 1000;
+/// By fewer keys than this nothing can be said of all the others.
+pub const KEYS_MIN: usize = 100;
 /// Ways to halve the sample; each is by another bit of the hash.
 const HALVINGS: u32 = 8;
 const HALVING_BIT: u32 = 20;
 /// A simulated cache is full from this part of its capacity on.
 const FULL: f64 = 0.9;
+/// A region that evicts has no more free than this part of it, and no more dead.
+const FREE_MAX: f64 = 0.05;
+const DEAD_MAX: f64 = 1.0 / 3.0;
+/// Of the bytes of segments that hold no index, the part that is live where a region evicts.
+const LIVE: f64 = 0.97;
+/// Bytes of the index for each item of a region that is full.
+const INDEX_ITEM_BYTES: f64 = 21.0;
 
 /// What a size would do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,8 +46,10 @@ pub struct Point {
     pub hit_percent: f64,
     /// Points of hit ratio more than now.
     pub gain_points: f64,
-    /// Standard error of the gain, in points.
+    /// Standard error of the gain, in points: of the choice of keys alone.
     pub error_points: f64,
+    /// The gain less and plus its error, as far as hit ratios go.
+    pub range_points: [f64; 2],
     /// The gain is at least this: the sample is too short to fill a cache of that size.
     pub at_least: bool,
 }
@@ -63,6 +74,34 @@ pub struct Advice {
 pub struct TooFew {
     /// Requests that could be counted.
     pub requests: usize,
+    /// Different keys among them.
+    pub keys: usize,
+}
+
+/// What a region holds when it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of items, their headers and keys included.
+    pub item_bytes: u64,
+    /// It is full, and drops items to make room.
+    pub is_full: bool,
+}
+
+impl Room {
+    /// That of the region with these numbers. Where it evicts, that is what it holds; else as many items
+    /// of the mean size as its segments have room for, with their index.
+    pub fn of(stats: &Stats) -> Room {
+        let all = stats.segments as f64 * stats.segment_bytes as f64;
+        let is_full = stats.evictions > 0
+            && stats.free_bytes as f64 <= FREE_MAX * all
+            && stats.dead_bytes as f64 <= DEAD_MAX * all;
+        if is_full {
+            return Room { item_bytes: stats.live_bytes, is_full };
+        }
+        let mean = if stats.items > 0 { stats.live_bytes as f64 / stats.items as f64 } else { f64::INFINITY };
+        let share = if mean.is_finite() { mean / (mean + INDEX_ITEM_BYTES) } else { 1.0 };
+        Room { item_bytes: ((LIVE * share * all) as u64).max(stats.live_bytes), is_full }
+    }
 }
 
 /// One request, as the simulations want it.
@@ -80,17 +119,16 @@ struct Step {
 /// What one simulation counted.
 #[derive(Clone, Copy, Default)]
 struct Counted {
-    misses: u64,
+    misses: f64,
     /// The cache was full when counting began.
     was_full: bool,
 }
 
-/// The curve of a region whose items have `live_bytes` together; `is_full` if it drops some to
-/// make room.
+/// The curve of a region with that room.
 ///
 /// # Errors
-/// Too few requests are recorded.
-pub fn advise(sample: &Sample, live_bytes: u64, is_full: bool) -> Result<Advice, TooFew> {
+/// Too few requests are recorded, or requests for too few keys.
+pub fn advise(sample: &Sample, room: Room) -> Result<Advice, TooFew> {
     // The first half fills the caches.
     let half = sample.requests.len() / 2;
     let mark = sample
@@ -103,15 +141,20 @@ pub fn advise(sample: &Sample, live_bytes: u64, is_full: bool) -> Result<Advice,
         now.gets > was.gets && now.misses >= was.misses && now.misses - was.misses <= now.gets - was.gets
     };
     let requests = sample.requests.len() - from;
-    if requests < REQUESTS_MIN || !is_sound(sample.now, before) {
-        return Err(TooFew { requests });
+    let mut names: Vec<u32> = sample.requests[from..].iter().map(|request| request.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let keys = names.len();
+    if requests < REQUESTS_MIN || keys < KEYS_MIN || !is_sound(sample.now, before) {
+        return Err(TooFew { requests, keys });
     }
     let steps = steps(&sample.requests);
     let gets = sample.now.gets - before.gets;
     let measured = 1.0 - (sample.now.misses - before.misses) as f64 / gets as f64;
-    let capacity = live_bytes as f64 / sample.one_in.max(1) as f64;
+    let capacity = room.item_bytes as f64 / sample.one_in.max(1) as f64;
     // Points of hit ratio of one miss of the sample.
     let worth = sample.one_in as f64 / gets as f64;
+    let possible = |gain: f64| gain.clamp(-measured, 1.0 - measured);
     let all = FACTORS.map(|factor| simulate(&steps, from, factor * capacity, factor >= 1.0, |_| true));
     let mut squares = [0.0; FACTORS.len()];
     for bit in HALVING_BIT..HALVING_BIT + HALVINGS {
@@ -120,29 +163,28 @@ pub fn advise(sample: &Sample, live_bytes: u64, is_full: bool) -> Result<Advice,
             FACTORS.map(|factor| simulate(&steps, from, factor * capacity / 2.0, factor >= 1.0, is_mine))
         });
         for (index, sum) in squares.iter_mut().enumerate() {
-            let [one, other] = [0, 1].map(|side| gain(&halves[side], index) * 2.0 * worth);
+            let [one, other] = [0, 1].map(|side| possible(gain(&halves[side], index) * 2.0 * worth));
             *sum += ((one - other) / 2.0).powi(2);
         }
     }
     let points = std::array::from_fn(|index| {
-        let gain = (gain(&all, index) * worth).clamp(-measured, 1.0 - measured);
+        let gain = possible(gain(&all, index) * worth);
+        let error = (squares[index] / f64::from(HALVINGS)).sqrt();
         Point {
             factor: FACTORS[index],
             hit_percent: 100.0 * (measured + gain),
             gain_points: 100.0 * gain,
-            error_points: 100.0 * (squares[index] / f64::from(HALVINGS)).sqrt(),
-            at_least: index > NOW && is_full && !all[index].was_full && measured + gain < 1.0,
+            error_points: 100.0 * error,
+            range_points: [gain - error, gain + error].map(|gain| 100.0 * possible(gain)),
+            at_least: index > NOW && room.is_full && !all[index].was_full && measured + gain < 1.0,
         }
     });
-    let mut keys: Vec<u32> = steps[from..].iter().map(|step| step.key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    Ok(Advice { gets, hit_percent: 100.0 * measured, requests, keys: keys.len(), points })
+    Ok(Advice { gets, hit_percent: 100.0 * measured, requests, keys, points })
 }
 
 /// Misses fewer than now.
 fn gain(counted: &[Counted; FACTORS.len()], index: usize) -> f64 {
-    counted[NOW].misses as f64 - counted[index].misses as f64
+    counted[NOW].misses - counted[index].misses
 }
 
 /// The requests, with the sizes that their keys have before or after, and what their values'
@@ -195,40 +237,47 @@ fn steps(requests: &[Request]) -> Vec<Step> {
 }
 
 /// Runs the steps of the keys that are `mine` through a cache of that capacity and counts the
-/// misses `from` a step on. `is_warm`: what the region found at the beginning, this cache had too.
+/// misses `from` a step on. `is_warm`: what the region found at the beginning, this cache had too; else
+/// it had as much of that as it has of what the region found again.
 fn simulate(steps: &[Step], from: usize, capacity: f64, is_warm: bool, is_mine: impl Fn(u32) -> bool) -> Counted {
     let capacity = capacity.max(1.0) as u64;
     let mut cache = S3Fifo::new(capacity, 1);
-    let mut counted = Counted::default();
+    let mut was_full = false;
+    // Misses of what the region missed, what it found first and again, and how much of the latter is
+    // missed here.
+    let (mut misses, mut firsts, mut again, mut lost) = (0u64, 0u64, 0u64, 0u64);
     for (at, step) in steps.iter().enumerate() {
         if at == from {
-            counted.was_full = cache.weight() as f64 >= FULL * capacity as f64;
+            was_full = cache.weight() as f64 >= FULL * capacity as f64;
         }
         if !is_mine(step.name) {
             continue;
         }
-        let misses = match step.what {
-            What::Set => {
-                cache.store(step.key, step.bytes);
-                false
-            }
-            What::Delete => false,
+        let counts = u64::from(at >= from);
+        match step.what {
+            What::Set => cache.store(step.key, step.bytes),
+            What::Delete => {}
             // Nobody could have it, whatever its size.
-            What::Miss if step.is_over => true,
+            What::Miss if step.is_over => misses += counts,
             // Whoever missed it stores it, and that is recorded as well.
-            What::Miss => !cache.find(step.key),
+            What::Miss => misses += counts * u64::from(!cache.find(step.key)),
             // Here, where it was missed, it is stored at once.
             What::Hit => {
                 let is_there = cache.find(step.key);
                 if !is_there {
                     cache.store(step.key, step.bytes);
                 }
-                !(is_there || is_warm && step.is_first)
+                if step.is_first {
+                    firsts += counts;
+                } else {
+                    again += counts;
+                    lost += counts * u64::from(!is_there);
+                }
             }
-        };
-        counted.misses += u64::from(misses && at >= from);
+        }
     }
-    counted
+    let unknown = if is_warm { 0.0 } else { firsts as f64 * lost as f64 / again.max(1) as f64 };
+    Counted { misses: (misses + lost) as f64 + unknown, was_full }
 }
 
 #[cfg(test)]

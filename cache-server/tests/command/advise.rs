@@ -12,8 +12,12 @@ fn a_region_that_was_used_has_a_curve_and_one_that_was_not_says_why_it_has_none(
         let run = place.run(&["advise", name]);
         assert!(run.code == 1 && run.text().contains(reason) && run.err.is_empty(), "{run:?}");
         let answer = place.run(&["advise", name, "--json"]).json();
-        assert_eq!((&answer["requests_min"], &answer["points"]), (&1000.into(), &serde_json::json!([])));
+        assert_eq!((&answer["requests_min"], &answer["keys_min"]), (&1000.into(), &100.into()));
+        assert_eq!(answer["points"], serde_json::json!([]));
     }
+    drop(Cache::builder(Some("n")).dir(place.path()).size(16 << 20).mode(cache_shm::Mode::NoEvict).create().unwrap());
+    let run = place.run(&["advise", "n"]);
+    assert!(run.code == 1 && run.text().contains("no-evict") && !run.text().contains("needed"), "{run:?}");
     assert!(place.run(&["advise", "nothing", "--json"]).failed("missing").contains("nothing"));
 
     let cache = Cache::builder(Some("r")).dir(place.path()).open().unwrap();
