@@ -8,6 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::config::Limits;
+use super::listener::{Origin, Speaks};
+
+/// Of all clients one in so many may be of HTTP, whose strangers say that they are only with their
+/// request: they leave the places of the others alone.
+const HTTP_SHARE: usize = 4;
+
 /// What is known of one client. All of it is for people: nothing is decided by it but the end.
 #[derive(Debug)]
 pub struct Client {
@@ -17,6 +24,10 @@ pub struct Client {
     pub address: String,
     /// Where it came to.
     pub local: String,
+    /// The port of that, in the network; a socket in the file system has none, and its permissions guard it.
+    pub port: Option<u16>,
+    /// What is spoken there.
+    pub speaks: Speaks,
     /// The worker that serves it.
     pub worker: usize,
     /// When it came.
@@ -81,25 +92,40 @@ pub struct Clients {
     last: AtomicU64,
     /// Those on the list, and those on their way to it.
     admitted: AtomicUsize,
+    /// Those of them that speak HTTP.
+    admitted_http: AtomicUsize,
 }
 
 impl Clients {
-    /// Counts a client that has come, if there are fewer than `most`.
-    pub fn admit(&self, most: usize) -> bool {
-        // Relaxed: a number that stands for itself.
-        self.admitted
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1))
-            .is_ok()
+    /// Counts a client that has come, if there are not too many, nor too many of its kind.
+    pub fn admit(&self, speaks: Speaks, limits: &Limits) -> bool {
+        // Relaxed, here and below: numbers that stand for themselves.
+        let count = |counted: &AtomicUsize, most: usize| {
+            let more = |count| (count < most).then_some(count + 1);
+            counted.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        };
+        let is_http = speaks == Speaks::Http;
+        if is_http && !count(&self.admitted_http, (limits.clients / HTTP_SHARE).max(1)) {
+            return false;
+        }
+        let is_admitted = count(&self.admitted, limits.clients);
+        if is_http && !is_admitted {
+            self.admitted_http.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_admitted
     }
 
     /// Enters a client that was admitted.
-    pub fn enter(&self, address: String, local: String, worker: usize, now: Instant) -> Arc<Client> {
+    pub fn enter(&self, origin: Origin, worker: usize, now: Instant) -> Arc<Client> {
+        let Origin { speaks, address, local, port } = origin;
         // Relaxed: only that no number is given twice.
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client {
             id,
             address,
             local,
+            port,
+            speaks,
             worker,
             since: now,
             active: AtomicU32::new(0),
@@ -114,8 +140,11 @@ impl Clients {
 
     /// Takes a client off the list.
     pub fn leave(&self, id: u64) {
-        if self.lock().remove(&id).is_some() {
+        if let Some(client) = self.lock().remove(&id) {
             self.admitted.fetch_sub(1, Ordering::Relaxed);
+            if client.speaks == Speaks::Http {
+                self.admitted_http.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -35,6 +35,9 @@ const TOGETHER_BYTES: usize = 16 << 10;
 /// may in any case: longer than a writer that runs ever holds one.
 const LOCK_WAIT: Duration = Duration::from_millis(50);
 const LOCK_WAIT_MIN: Duration = Duration::from_micros(200);
+/// How long a client of HTTP has for its first request, and for a whole one, however it goes on; and
+/// any client to say who it is where a password is asked for. Who does neither takes others' places.
+const INTRODUCTION: Duration = Duration::from_secs(10);
 /// How long a client has to take the last reply.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are read at once of a request that is longer, and the fewest.
@@ -110,6 +113,8 @@ pub enum End {
     Stalled,
     /// It asked for more than it read, or sent a larger request than is allowed.
     Overflow,
+    /// It said in time neither who it is nor what it wants.
+    Late,
     /// `CLIENT KILL`.
     Killed,
 }
@@ -159,6 +164,8 @@ pub struct Connection {
     lingering: Option<Instant>,
     /// When something last came or went.
     active: Instant,
+    /// When the request in `input` began; of one that has sent nothing, when it came.
+    begun: Instant,
 }
 
 /// Whether a connection has to be looked at again before anything happens to its socket.
@@ -191,6 +198,7 @@ impl Connection {
             is_closing: false,
             lingering: None,
             active: now,
+            begun: now,
         }
     }
 
@@ -239,11 +247,22 @@ impl Connection {
         if self.lingering.is_some_and(|since| now.saturating_duration_since(since) > LINGER) {
             return Some(End::Closed);
         }
+        if self.introduces_itself() && now.saturating_duration_since(self.begun) > INTRODUCTION {
+            return Some(End::Late);
+        }
         let since = now.saturating_duration_since(self.active);
         match self.is_quiet() {
             true if !shared.limits.idle.is_zero() && since > shared.limits.idle => Some(End::Idle),
             false if since > shared.limits.stall => Some(End::Stalled),
             _ => None,
+        }
+    }
+
+    /// It has yet to say who it is, or, where each says it with its request, what it wants.
+    fn introduces_itself(&self) -> bool {
+        match &self.protocol {
+            Protocol::Http(session) => self.output.is_empty() && (session.is_new() || !self.input.is_empty()),
+            _ => self.is_stranger(),
         }
     }
 
@@ -277,6 +296,9 @@ impl Connection {
                 let taken = self.serve_all(&input, &mut buffers.output, turn);
                 self.input = input;
                 self.input.drain(..taken);
+                if taken > 0 {
+                    self.begin(turn);
+                }
                 if self.input.is_empty() {
                     self.input = Vec::new();
                 }
@@ -291,6 +313,7 @@ impl Connection {
                 let count = self.receive(&mut buffers.input, turn)?;
                 let taken = self.serve_all(&buffers.input[..count], &mut buffers.output, turn);
                 self.input.extend_from_slice(&buffers.input[taken..count]);
+                self.begin(turn);
                 let is_all = !self.is_readable && !self.is_closing && !self.is_unfinished;
                 if is_all && (1..=TOGETHER_BYTES).contains(&buffers.output.len()) {
                     self.output.append(&mut buffers.output);
@@ -305,6 +328,14 @@ impl Connection {
             }
         }
         Ok(Again::Soon)
+    }
+
+    /// What is in `input` is the beginning of another request.
+    fn begin(&mut self, turn: &Turn<'_>) {
+        // A stranger's time is that of all that it says.
+        if matches!(&self.protocol, Protocol::Http(session) if !session.is_new()) {
+            self.begun = turn.now;
+        }
     }
 
     /// Waits for the client's end after the last reply. A socket that is closed with bytes in it that

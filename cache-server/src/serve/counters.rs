@@ -49,6 +49,8 @@ counters! {
     input_bytes "Bytes received.";
     output_bytes "Bytes sent.";
     protocol_errors "Connections closed because what they sent could not be understood.";
+    idle "Connections closed because nothing went on for too long.";
+    late "Connections closed because they said in time neither who they are nor what they want.";
     stalled "Connections closed because they went on with nothing in time.";
     overflowed "Connections closed because they asked for more than they read.";
     killed "Connections closed by `CLIENT KILL`.";

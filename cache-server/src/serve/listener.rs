@@ -51,6 +51,19 @@ impl Speaks {
     }
 }
 
+/// Where a connection comes from and where it came to.
+#[derive(Debug)]
+pub struct Origin {
+    /// What is spoken there.
+    pub speaks: Speaks,
+    /// Where it comes from, for people.
+    pub address: String,
+    /// Where it came to, for people.
+    pub local: String,
+    /// The port of that, in the network.
+    pub port: Option<u16>,
+}
+
 #[derive(Debug)]
 enum Socket {
     Unix { listener: UnixListener, path: PathBuf, lock_path: PathBuf, _lock: File },
@@ -63,6 +76,8 @@ pub struct Listener {
     socket: Socket,
     speaks: Speaks,
     local: String,
+    /// Its port, in the network.
+    port: Option<u16>,
     /// Somebody may be waiting.
     pub is_ready: bool,
     told: Option<Instant>,
@@ -102,7 +117,7 @@ impl Listener {
         let listener = UnixListener::from_std(socket.into());
         let local = format!("{}:0", path.display());
         let socket = Socket::Unix { listener, path: path.to_owned(), lock_path, _lock: lock };
-        Ok(Listener { socket, speaks, local, is_ready: true, told: None })
+        Ok(Listener { socket, speaks, local, port: None, is_ready: true, told: None })
     }
 
     /// Listens at an address of the network.
@@ -115,8 +130,10 @@ impl Listener {
             path: address.to_string(),
             reason: error.to_string(),
         })?;
-        let local = listener.local_addr().map_or_else(|_| address.to_string(), |address| address.to_string());
-        Ok(Listener { socket: Socket::Tcp(listener), speaks, local, is_ready: true, told: None })
+        // Port 0 is one that the system chooses.
+        let address = listener.local_addr().unwrap_or(address);
+        let (local, port) = (address.to_string(), Some(address.port()));
+        Ok(Listener { socket: Socket::Tcp(listener), speaks, local, port, is_ready: true, told: None })
     }
 
     /// Where it listens.
@@ -133,12 +150,7 @@ impl Listener {
     }
 
     /// Accepts who waits, and refuses who is too many.
-    pub fn accept(
-        &mut self,
-        shared: &Shared,
-        counters: &Counters,
-        mut arrive: impl FnMut(Speaks, Stream, String, String),
-    ) {
+    pub fn accept(&mut self, shared: &Shared, counters: &Counters, mut arrive: impl FnMut(Stream, Origin)) {
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = match &self.socket {
                 Socket::Unix { listener, .. } => {
@@ -154,8 +166,9 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     counters.connections.add(1);
-                    if shared.clients.admit(shared.limits.clients) {
-                        arrive(self.speaks, stream, address, self.local.clone());
+                    if shared.clients.admit(self.speaks, &shared.limits) {
+                        let (speaks, local, port) = (self.speaks, self.local.clone(), self.port);
+                        arrive(stream, Origin { speaks, address, local, port });
                     } else {
                         counters.refused.add(1);
                         refuse(self.speaks, stream);

@@ -80,6 +80,22 @@ pub fn http_request(client: &Client, now: Instant) {
     }
 }
 
+/// A client of the page's address said no token, or a wrong one.
+pub fn no_token(client: &Client, now: Instant) {
+    static KIND: Seldom = Seldom::new();
+    if let Some(count) = KIND.count(now) {
+        tracing::info!(client = client.id, address = client.address, count, "a request without the token");
+    }
+}
+
+/// Somebody asked whether all is well, and it is not.
+pub fn unhealthy(error: &cache_shm::Error, now: Instant) {
+    static KIND: Seldom = Seldom::new();
+    if let Some(count) = KIND.count(now) {
+        tracing::warn!(%error, count, "the region cannot be used");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use super::Shared;
 use super::clients::Client;
 use super::config::Config;
 use super::connection::{Step, Turn};
+use super::listener::{Origin, Speaks};
 use super::users::Users;
 use super::{memcached, resp};
 use crate::failure::{Failure, Result};
@@ -54,8 +55,10 @@ impl Loopback {
         S: FnMut(&[u8], &mut Vec<u8>, &Turn<'_>) -> Step,
     {
         let now = Instant::now();
-        assert!(self.shared.clients.admit(usize::MAX), "there is always room");
-        let client = self.shared.clients.enter("loopback:0".to_owned(), "loopback:0".to_owned(), 0, now);
+        assert!(self.shared.clients.admit(Speaks::Resp, &self.shared.limits), "there is always room");
+        let local = "loopback:0".to_owned();
+        let origin = Origin { speaks: Speaks::Resp, address: local.clone(), local, port: None };
+        let client = self.shared.clients.enter(origin, 0, now);
         let mut step = session(client.clone());
         let (mut output, mut taken, mut known) = (Vec::new(), 0, 0);
         let entered = self.shared.gate.enter();

@@ -19,7 +19,7 @@ use slab::Slab;
 
 use super::Shared;
 use super::connection::{Again, Buffers, Connection, End, Protocol, Stream, Turn};
-use super::listener::{Listener, Speaks};
+use super::listener::{Listener, Origin, Speaks};
 use super::{http, memcached, resp};
 
 /// Bytes of a read.
@@ -38,9 +38,7 @@ const LISTENERS: usize = usize::MAX / 2;
 /// A connection that was accepted for a worker.
 pub struct Arrival {
     stream: Stream,
-    speaks: Speaks,
-    address: String,
-    local: String,
+    origin: Origin,
 }
 
 /// How others reach a worker.
@@ -143,16 +141,16 @@ impl Worker {
                 listeners.clear();
             } else {
                 for listener in listeners.iter_mut().filter(|listener| listener.is_ready) {
-                    listener.accept(shared, counters, |speaks, stream, address, local| {
-                        posts[next_post % posts.len()].send(Arrival { stream, speaks, address, local });
+                    listener.accept(shared, counters, |stream, origin| {
+                        posts[next_post % posts.len()].send(Arrival { stream, origin });
                         next_post += 1;
                     });
                 }
             }
             while let Ok(arrival) = inbox.try_recv() {
-                let Arrival { stream, speaks, address, local } = arrival;
-                let client = shared.clients.enter(address, local, number, now);
-                let protocol = match speaks {
+                let Arrival { stream, origin } = arrival;
+                let client = shared.clients.enter(origin, number, now);
+                let protocol = match client.speaks {
                     Speaks::Resp => Protocol::Resp(Box::new(resp::Session::new(shared, client.clone()))),
                     Speaks::Memcached => Protocol::Memcached(Box::new(memcached::Session::new(shared, client.clone()))),
                     Speaks::Http => Protocol::Http(http::Session::new(client.clone())),
@@ -238,7 +236,9 @@ fn close(shared: &Shared, number: usize, connections: &mut Slab<Connection>, ind
     shared.note_buffered(connection.buffered(), 0);
     let counters = &shared.counters[number];
     match end {
-        End::Closed | End::Idle => {}
+        End::Closed => {}
+        End::Idle => counters.idle.add(1),
+        End::Late => counters.late.add(1),
         End::Stalled => counters.stalled.add(1),
         End::Overflow => counters.overflowed.add(1),
         End::Killed => counters.killed.add(1),
@@ -246,7 +246,8 @@ fn close(shared: &Shared, number: usize, connections: &mut Slab<Connection>, ind
     let client = &connection.client;
     shared.clients.leave(client.id);
     match end {
-        End::Closed => tracing::debug!(client = client.id, "closed"),
+        // Anybody can come and say nothing.
+        End::Closed | End::Late => tracing::debug!(client = client.id, reason = ?end, "closed"),
         end => tracing::info!(client = client.id, address = client.address, reason = ?end, "closed"),
     }
 }

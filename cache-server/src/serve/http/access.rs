@@ -151,19 +151,18 @@ impl Access {
         if let Some(said) = said {
             return if is_same(token, said) { Entry::Allowed(true) } else { Entry::Refused };
         }
-        let cookies = request.cookie.unwrap_or_default().split(|byte| *byte == b';');
         let name = format!("{COOKIE}{port}=");
+        // Before the cookie: an address with the token in it is left in any case.
+        if let Ok(Some(given)) = field(request.query.as_bytes(), "token")
+            && is_same(token, &given)
+        {
+            let cookie = &secrets.cookie;
+            // Lax: a link on another site leads in as well. Changes ask for more than the cookie.
+            return Entry::Welcome(format!("{name}{cookie}; Path=/; HttpOnly; SameSite=Lax"));
+        }
+        let cookies = request.cookie.unwrap_or_default().split(|byte| *byte == b';');
         let mut ours = cookies.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes()));
-        if ours.any(|given| is_same(secrets.cookie.as_bytes(), given)) {
-            return Entry::Allowed(false);
-        }
-        match field(request.query.as_bytes(), "token") {
-            Ok(Some(given)) if is_same(token, &given) => {
-                let cookie = &secrets.cookie;
-                Entry::Welcome(format!("{name}{cookie}; Path=/; HttpOnly; SameSite=Strict"))
-            }
-            _ => Entry::Refused,
-        }
+        if ours.any(|given| is_same(secrets.cookie.as_bytes(), given)) { Entry::Allowed(false) } else { Entry::Refused }
     }
 }
 
@@ -225,9 +224,12 @@ mod tests {
             assert_eq!(enter(target, headers), Entry::Refused, "{target} {headers}");
         }
         let Entry::Welcome(cookie) = enter("/?token=s3cret", "A: b") else { panic!("not let in") };
-        assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict") && !cookie.contains("s3cret"), "{cookie}");
+        assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax") && !cookie.contains("s3cret"), "{cookie}");
         let pair = cookie.split(';').next().unwrap();
         assert_eq!(enter("/", &format!("Cookie: x=y; {pair}")), Entry::Allowed(false));
+        // Then the address is left too: nobody shows it to who looks at the screen.
+        assert_eq!(enter("/?token=s3cret", &format!("Cookie: {pair}")), Entry::Welcome(cookie.clone()));
+        assert_eq!(enter("/?token=old", &format!("Cookie: {pair}")), Entry::Allowed(false));
         access.reload().unwrap();
         assert_eq!(enter("/", &format!("Cookie: {pair}")), Entry::Refused, "its time is over");
         assert!(!format!("{access:?}").contains("s3cret"));

@@ -154,7 +154,14 @@ fn server(page: &mut Page, shared: &Shared) {
     }
     let name = "cache_shm_server_connections_closed_total";
     page.begin(name, "counter", "Connections closed by the server, by the reason.");
-    for (reason, value) in [("stalled", sums.stalled), ("overflowed", sums.overflowed), ("killed", sums.killed)] {
+    let reasons = [
+        ("idle", sums.idle),
+        ("late", sums.late),
+        ("stalled", sums.stalled),
+        ("overflowed", sums.overflowed),
+        ("killed", sums.killed),
+    ];
+    for (reason, value) in reasons {
         page.sample(name, &[("reason", reason)], value as f64);
     }
     let clients = shared.clients.count() as f64;

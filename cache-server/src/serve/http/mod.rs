@@ -6,7 +6,7 @@
 //! ```text
 //! GET /                page of three files, without anything from elsewhere
 //! GET /metrics         numbers for Prometheus
-//! GET /healthz         200, or 503 with the reason; the one answer that needs no token
+//! GET /healthz         200 or 503; the one answer that needs no token, whatever the server is called
 //! GET /api/state       what the page shows
 //! GET /api/key         one key
 //! POST /api/delete     the end of one key, where `http_writes` allows it
@@ -21,9 +21,9 @@ mod metrics;
 pub mod reply;
 pub mod request;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use cache_shm::{Error, Key, Namespace};
 use serde_json::json;
@@ -32,11 +32,17 @@ use super::Shared;
 use super::clients::Client;
 use super::config::Config;
 use super::connection::{Step, Turn};
+use super::log;
 use super::watch::Watch;
 use crate::failure::Result;
 use access::{Access, Entry};
 use reply::{Answer, Status};
 use request::{Method, Parsed, Request, field, parse};
+
+/// The path that needs no token and no name.
+const HEALTH: &str = "/healthz";
+/// What a client waits for that asked whether to send the body.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const HTML: &str = include_str!("page/index.html");
 const CSS: &str = include_str!("page/page.css");
@@ -77,53 +83,78 @@ impl Http {
 /// One connection.
 pub struct Session {
     client: Arc<Client>,
-    /// That of the address it came to; none for a socket in the file system.
-    port: Option<u16>,
+    /// No request was answered yet.
+    is_new: bool,
+    /// The client asked whether to send the body of its request, and was told so.
+    is_told_to_go_on: bool,
 }
 
 impl Session {
     /// The session of a client that has just come.
     pub fn new(client: Arc<Client>) -> Session {
-        let port = client.local.parse::<SocketAddr>().ok().map(|address| address.port());
-        Session { client, port }
+        Session { client, is_new: true, is_told_to_go_on: false }
+    }
+
+    /// No request was answered yet.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Answers the request at the start of `input`.
     pub fn step(&mut self, input: &[u8], output: &mut Vec<u8>, turn: &Turn<'_>) -> Step {
         match parse(input) {
-            Ok(Parsed::Partial(needed)) => Step::More(needed),
+            Ok(Parsed::Partial { needed, is_expecting }) => {
+                if is_expecting && !std::mem::replace(&mut self.is_told_to_go_on, true) {
+                    output.extend_from_slice(CONTINUE);
+                }
+                Step::More(needed)
+            }
             Ok(Parsed::Whole(request, bytes)) => {
                 turn.counters.http_requests.add(1);
-                self.answer(&request, turn).write(output, request.method == Method::Head, request.is_kept);
-                if request.is_kept { Step::Done(bytes) } else { Step::Close }
+                (self.is_new, self.is_told_to_go_on) = (false, false);
+                let (answer, is_let_in) = self.answer(&request, turn);
+                // A stranger has one answer: who could go on would keep a place for nothing.
+                let is_kept = request.is_kept && is_let_in;
+                answer.write(output, request.method == Method::Head, is_kept);
+                if is_kept { Step::Done(bytes) } else { Step::Close }
             }
             Err(refused) => {
                 turn.counters.protocol_errors.add(1);
-                Answer::from(refused).write(output, false, false);
+                Answer::from(refused).write(output, input.starts_with(b"HEAD "), false);
                 Step::Close
             }
         }
     }
 
-    fn answer(&self, request: &Request<'_>, turn: &Turn<'_>) -> Answer {
-        let Some(http) = &turn.shared.http else { return Answer::text(Status::NotFound, "nothing is served here") };
-        if !http.access.is_host_allowed(request, self.port) {
+    /// The answer, and whether who asked is no stranger.
+    fn answer(&self, request: &Request<'_>, turn: &Turn<'_>) -> (Answer, bool) {
+        let is_guarded = self.client.port.is_none();
+        let Some(http) = &turn.shared.http else {
+            return (Answer::text(Status::NotFound, "nothing is served here"), is_guarded);
+        };
+        // Probes ask by whatever name, and say no token; they are told no more than whether all is well.
+        if request.path == HEALTH {
+            return (self.show(request, false, turn, http), is_guarded);
+        }
+        if !http.access.is_host_allowed(request, self.client.port) {
             let words = "this server is not asked for by that name; http_hosts has those that are answered";
-            return Answer::text(Status::Forbidden, words);
+            return (Answer::text(Status::Forbidden, words), is_guarded);
         }
-        let mut is_token_said = false;
-        if let (Some(port), false) = (self.port, request.path == "/healthz") {
-            match http.access.enter(request, port) {
-                Entry::Allowed(is_said) => is_token_said = is_said,
-                Entry::Welcome(cookie) if request.method == Method::Get => {
-                    let there = Answer::text(Status::SeeOther, "go on without the token");
-                    // The path is one that we know: nothing of the request goes into a header.
-                    let path = ROUTES.iter().map(|route| route.path).find(|path| *path == request.path);
-                    return there.with("Location", path.unwrap_or("/")).with("Set-Cookie", &cookie);
-                }
-                _ => return self.refuse(turn),
+        let is_read = matches!(request.method, Method::Get | Method::Head);
+        match self.client.port.map_or(Entry::Allowed(false), |port| http.access.enter(request, port)) {
+            Entry::Allowed(is_token_said) => (self.show(request, is_token_said, turn, http), true),
+            Entry::Welcome(cookie) if is_read => {
+                let there = Answer::text(Status::SeeOther, "go on without the token");
+                // The path is one that we know: nothing of the request goes into a header.
+                let path = ROUTES.iter().map(|route| route.path).find(|path| *path == request.path);
+                (there.with("Location", path.unwrap_or("/")).with("Set-Cookie", &cookie), true)
             }
+            _ => (self.refuse(turn), false),
         }
+    }
+
+    /// What is asked for, of who may see it.
+    fn show(&self, request: &Request<'_>, is_token_said: bool, turn: &Turn<'_>, http: &Http) -> Answer {
         let Some(route) = ROUTES.iter().find(|route| route.path == request.path) else {
             return Answer::text(Status::NotFound, "there is no such page");
         };
@@ -137,7 +168,7 @@ impl Session {
                 return Answer::text(Status::Forbidden, "nothing can be changed here unless http_writes is true");
             }
             if !is_token_said && !http.access.is_ours(request) {
-                let words = "a change is asked for from the page, or with X-CSRF-Token from /api/state";
+                let words = "a change is asked for from the page, or with X-CSRF-Token: server.csrf of /api/state";
                 return Answer::text(Status::Forbidden, words);
             }
         }
@@ -146,7 +177,7 @@ impl Session {
 
     fn refuse(&self, turn: &Turn<'_>) -> Answer {
         turn.counters.denied.add(1);
-        tracing::info!(client = self.client.id, address = self.client.address, "a request without the token");
+        log::no_token(&self.client, turn.now);
         let words = "say the token: Authorization: Bearer TOKEN, or once /?token=TOKEN in a browser";
         Answer::text(Status::Unauthorized, words).with("WWW-Authenticate", "Bearer")
     }
@@ -168,9 +199,9 @@ const ROUTES: [Route; 8] = [
     seen("/page.css", |_, _, _| Answer::new("text/css; charset=utf-8", CSS)),
     seen("/page.js", |_, _, _| Answer::new("text/javascript; charset=utf-8", JS)),
     seen("/metrics", |_, shared, _| Answer::new(metrics::KIND, metrics::page(shared))),
-    seen("/healthz", |_, shared, _| match health(shared) {
+    seen(HEALTH, |_, shared, _| match health(shared) {
         Ok(()) => Answer::text(Status::Ok, "ok"),
-        Err(reason) => Answer::text(Status::Unavailable, &reason),
+        Err(reason) => Answer::text(Status::Unavailable, reason),
     }),
     seen("/api/state", state),
     seen("/api/key", |request, shared, _| lookup::show(&shared.cache, request.query)),
@@ -203,11 +234,12 @@ fn state(request: &Request<'_>, shared: &Shared, http: &Http) -> Answer {
     Answer::json(http.watch.json(since_ms, &more))
 }
 
-/// Whether the region can be read and written, and if not, why.
-fn health(shared: &Shared) -> std::result::Result<(), String> {
+/// Whether the server serves and its region is whole and can be attached to for writing; if not, why, in words
+/// that tell strangers nothing of this host.
+fn health(shared: &Shared) -> std::result::Result<(), &'static str> {
     // Relaxed: whoever looks a moment later sees it.
     if shared.is_stopping.load(Ordering::Relaxed) {
-        return Err("the server ends".to_owned());
+        return Err("the server ends");
     }
     let look = || {
         // Attaches anew, takes part as a writer, and reads: without leaving anything.
@@ -220,5 +252,8 @@ fn health(shared: &Shared) -> std::result::Result<(), String> {
         Err(Error::Gone { .. }) => look(),
         other => other,
     };
-    outcome.map_err(|error| error.to_string())
+    outcome.map_err(|error| {
+        log::unhealthy(&error, Instant::now());
+        "the region cannot be used; the log says why"
+    })
 }

@@ -24,6 +24,8 @@ pub enum Status {
     MethodNotAllowed,
     /// 413
     BodyTooLarge,
+    /// 417
+    ExpectationFailed,
     /// 431
     HeadTooLarge,
     /// 503
@@ -41,6 +43,7 @@ impl Status {
             Status::NotFound => "404 Not Found",
             Status::MethodNotAllowed => "405 Method Not Allowed",
             Status::BodyTooLarge => "413 Content Too Large",
+            Status::ExpectationFailed => "417 Expectation Failed",
             Status::HeadTooLarge => "431 Request Header Fields Too Large",
             Status::Unavailable => "503 Service Unavailable",
         }

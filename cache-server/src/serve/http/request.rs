@@ -57,8 +57,13 @@ pub struct Request<'a> {
 pub enum Parsed<'a> {
     /// A request, and how many of the bytes it is.
     Whole(Request<'a>, usize),
-    /// The beginning of one that has at least so many bytes.
-    Partial(usize),
+    /// The beginning of one that has at least `needed` bytes.
+    Partial {
+        /// Bytes of the request, as far as is known.
+        needed: usize,
+        /// The client waits to be told that its body is wanted.
+        is_expecting: bool,
+    },
 }
 
 /// Why there is no request: the status, and words for it.
@@ -76,7 +81,7 @@ pub fn parse(input: &[u8]) -> Result<Parsed<'_>, Refused> {
         Ok(httparse::Status::Partial) if input.len() >= HEAD_BYTES_MAX => {
             return Err((Status::HeadTooLarge, "the head of a request has at most 16 KiB"));
         }
-        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial(input.len() + 1)),
+        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial { needed: input.len() + 1, is_expecting: false }),
         Err(httparse::Error::TooManyHeaders) => {
             return Err((Status::HeadTooLarge, "a request has at most 64 headers"));
         }
@@ -88,10 +93,7 @@ pub fn parse(input: &[u8]) -> Result<Parsed<'_>, Refused> {
         Some("POST") => Method::Post,
         _ => Method::Other,
     };
-    let target = head.path.unwrap_or_default();
-    if !target.starts_with('/') {
-        return Err((Status::BadRequest, "the target of a request begins with /"));
-    }
+    let (authority, target) = target(head.path.unwrap_or_default())?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let one = |name: &str| -> Result<Option<&[u8]>, Refused> {
         let mut found = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
@@ -113,17 +115,27 @@ pub fn parse(input: &[u8]) -> Result<Parsed<'_>, Refused> {
     if is_newer && host.is_none() {
         return Err((Status::BadRequest, "a request of HTTP/1.1 says Host"));
     }
-    let connection = one("Connection")?.unwrap_or_default();
-    let says = |word: &str| connection.split(|byte| *byte == b',').any(|part| is_word(part.trim_ascii(), word));
+    // A list goes on in another header of its name.
+    let says = |word: &str| {
+        let lists = head.headers.iter().filter(|header| is_word(header.name.as_bytes(), "Connection"));
+        let mut parts = lists.flat_map(|header| header.value.split(|byte| *byte == b','));
+        parts.any(|part| is_word(part.trim_ascii(), word))
+    };
+    let is_expecting = match one("Expect")? {
+        None => false,
+        Some(what) if is_word(what, "100-continue") => is_newer,
+        Some(_) => return Err((Status::ExpectationFailed, "Expect is understood as 100-continue only")),
+    };
     let whole = head_bytes + body_bytes;
     if input.len() < whole {
-        return Ok(Parsed::Partial(whole));
+        return Ok(Parsed::Partial { needed: whole, is_expecting });
     }
     let request = Request {
         method,
         path,
         query,
-        host,
+        // What the target says goes before what Host says.
+        host: authority.or(host),
         authorization: one("Authorization")?,
         cookie: one("Cookie")?,
         origin: one("Origin")?,
@@ -132,6 +144,25 @@ pub fn parse(input: &[u8]) -> Result<Parsed<'_>, Refused> {
         is_kept: if is_newer { !says("close") } else { says("keep-alive") },
     };
     Ok(Parsed::Whole(request, whole))
+}
+
+/// The server's name, where it is part of the target, as a proxy is asked; and the rest of it.
+fn target(target: &str) -> Result<(Option<&[u8]>, &str), Refused> {
+    if target.starts_with('/') {
+        return Ok((None, target));
+    }
+    let after = |scheme: &str| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let Some(rest) = after("http://").or_else(|| after("https://")) else {
+        return Err((Status::BadRequest, "the target of a request begins with / or with http://"));
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !path.starts_with('/') && !path.is_empty() {
+        return Err((Status::BadRequest, "the path of a request begins with /"));
+    }
+    Ok((Some(authority.as_bytes()), if path.is_empty() { "/" } else { path }))
 }
 
 fn is_word(bytes: &[u8], word: &str) -> bool {
@@ -208,10 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn the_name_in_the_target_goes_before_the_host() {
+        for (target, path, query) in [("HTTP://a:1/b?c", "/b", "c"), ("http://a:1", "/", ""), ("https://a:1/", "/", "")]
+        {
+            let input = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+            let (request, _) = whole(input.as_bytes());
+            assert_eq!((request.host, request.path, request.query), (Some(&b"a:1"[..]), path, query), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_list_may_be_in_several_headers() {
+        let (request, _) = whole(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x\r\nConnection: y, Close\r\n\r\n");
+        assert!(!request.is_kept);
+    }
+
+    #[test]
     fn what_is_not_whole_says_how_much_is_missing() {
-        assert_eq!(parse(b"GET / HT"), Ok(Parsed::Partial(9)));
+        assert_eq!(parse(b"GET / HT"), Ok(Parsed::Partial { needed: 9, is_expecting: false }));
         let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc";
-        assert_eq!(parse(head), Ok(Parsed::Partial(head.len() + 7)));
+        assert_eq!(parse(head), Ok(Parsed::Partial { needed: head.len() + 7, is_expecting: false }));
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-Continue\r\n\r\n";
+        assert_eq!(parse(head), Ok(Parsed::Partial { needed: head.len() + 10, is_expecting: true }));
     }
 
     #[test]
@@ -233,7 +282,10 @@ mod tests {
         assert_eq!(status(&with(&"A: b\r\n".repeat(64))), Status::HeadTooLarge);
         assert_eq!(status(&[b"GET /", &[b'a'; HEAD_BYTES_MAX][..]].concat()), Status::HeadTooLarge);
         assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), Status::BadRequest);
-        assert_eq!(status(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"), Status::BadRequest);
+        assert_eq!(status(b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"), Status::BadRequest);
+        assert_eq!(status(b"GET http://a?/ HTTP/1.1\r\nHost: a\r\n\r\n"), Status::BadRequest);
+        assert_eq!(status(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), Status::BadRequest);
+        assert_eq!(status(&with("Expect: cake")), Status::ExpectationFailed);
         assert_eq!(status(b"*1\r\n$4\r\nPING\r\n"), Status::BadRequest);
     }
 
@@ -265,7 +317,7 @@ mod tests {
             input.splice(at..at, noise);
             match parse(&input) {
                 Ok(Parsed::Whole(_, bytes)) => prop_assert!(bytes > 0 && bytes <= input.len()),
-                Ok(Parsed::Partial(needed)) => {
+                Ok(Parsed::Partial { needed, .. }) => {
                     prop_assert!(needed > input.len() && needed <= HEAD_BYTES_MAX + BODY_BYTES_MAX);
                 }
                 Err(_) => {}
