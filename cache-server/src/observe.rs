@@ -41,6 +41,24 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// Neighbours as one, for who has less room.
+    pub fn merged(cells: &[Cell]) -> Option<Cell> {
+        let mut merged = Cell { count: 0, live_bytes: 0, bytes: 0, age_ms: None, ..cells.first()?.clone() };
+        let (mut uses, mut main, mut items) = ([0; USES.len()], 0, 0);
+        for cell in cells {
+            merged.count += cell.count;
+            merged.live_bytes += cell.live_bytes;
+            merged.bytes += cell.bytes;
+            merged.age_ms = merged.age_ms.max(cell.age_ms);
+            uses[USES.iter().position(|usage| *usage == cell.usage).unwrap_or(0)] += cell.count;
+            items += if cell.age_ms.is_some() { cell.count } else { 0 };
+            main += if cell.is_main { cell.count } else { 0 };
+        }
+        merged.usage = (0..USES.len()).max_by_key(|index| uses[*index]).map_or(merged.usage, |most| USES[most]);
+        merged.is_main = main * 2 > items;
+        Some(merged)
+    }
+
     /// The part that lives, 0 to 1.
     pub fn live_share(&self) -> f64 {
         self.live_bytes as f64 / self.bytes.max(1) as f64
@@ -74,10 +92,17 @@ impl Picture {
     /// # Errors
     /// As for [`Cache::map`].
     pub fn take(cache: &Cache) -> Result<Picture> {
+        let picture = Picture::without_cells(cache)?;
+        Ok(Picture { cells: cells(cache)?, ..picture })
+    }
+
+    /// The same without the segments, of which a large region has many.
+    ///
+    /// # Errors
+    /// As for [`Cache::map`].
+    pub fn without_cells(cache: &Cache) -> Result<Picture> {
         let map = cache.map()?;
         let geometry = map.geometry();
-        let mut heat = Heat::new(geometry.segment_count, geometry.segment_bytes());
-        map.segments(&mut |info| heat.add(&info));
         Ok(Picture {
             taken: Instant::now(),
             unix_ms: unix_ms(),
@@ -86,7 +111,7 @@ impl Picture {
             stats: map.stats(),
             namespaces: map.namespaces(),
             participants: map.participants(),
-            cells: heat.finish(),
+            cells: Vec::new(),
         })
     }
 
@@ -165,6 +190,18 @@ pub fn participant_json(info: &ParticipantInfo) -> Value {
         })).collect::<Vec<_>>(),
         "counters": Map::from_iter(info.counters().map(|(name, count)| (name.to_owned(), count.into()))),
     })
+}
+
+/// The segments of a region, [`CELLS_MAX`] cells at most.
+///
+/// # Errors
+/// As for [`Cache::map`].
+pub fn cells(cache: &Cache) -> Result<Vec<Cell>> {
+    let map = cache.map()?;
+    let geometry = map.geometry();
+    let mut heat = Heat::new(geometry.segment_count, geometry.segment_bytes());
+    map.segments(&mut |info| heat.add(&info));
+    Ok(heat.finish())
 }
 
 /// Adds neighbouring segments up.
@@ -267,6 +304,12 @@ pub struct NamespaceRates {
     pub evictions: f64,
 }
 
+/// Hits in percent of reads; none of none. The quotient is exactly 1 where all are hits, and what is a hundred
+/// times them is not exactly a hundred.
+fn hit_percent(hits: f64, misses: f64) -> Option<f64> {
+    (hits + misses > 0.0).then(|| 100.0 * (hits / (hits + misses)))
+}
+
 impl Rates {
     /// `None` if the pictures are of two regions, or of the same moment. Where counters were reset
     /// in between, the rate is 0.
@@ -277,7 +320,6 @@ impl Rates {
         }
         let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
         let (old, new) = (&before.stats, &after.stats);
-        let hit_percent = |hits: f64, misses: f64| (hits + misses > 0.0).then(|| 100.0 * hits / (hits + misses));
         let (hits, misses) = (rate(old.hits, new.hits), rate(old.misses, new.misses));
         let none = NamespaceInfo::default();
         let namespaces = after.namespaces.iter().map(|new| {
@@ -472,6 +514,23 @@ mod tests {
         assert_eq!((cells[0].usage, cells[0].is_main, cells[999].is_main), (SegmentUse::Sealed, false, true));
         assert!((cells[7].live_share() - 0.5).abs() < 1e-9);
         assert_eq!(cells[999].age_ms, Some(4999));
+        // The same once more: none of them is left out.
+        let merged: Vec<Cell> = cells.chunks(300).filter_map(Cell::merged).collect();
+        let counts: Vec<(u32, u32, u64)> =
+            merged.iter().map(|cell| (cell.first, cell.count, cell.live_bytes)).collect();
+        assert_eq!(counts, [(0, 1500, 7500), (1500, 1500, 7500), (3000, 1500, 7500), (4500, 500, 2500)]);
+        assert_eq!((merged[1].is_main, merged[2].is_main, merged[3].age_ms), (false, true, Some(4999)));
+        assert_eq!((merged[3].usage, Cell::merged(&[])), (SegmentUse::Sealed, None));
+    }
+
+    #[test]
+    fn all_hits_are_a_hundred_percent_and_never_more() {
+        for hits in 1..2000 {
+            for seconds in [1.0003, 0.99987, 1.00012345] {
+                assert_eq!(hit_percent(f64::from(hits) / seconds, 0.0), Some(100.0));
+            }
+        }
+        assert_eq!((hit_percent(0.0, 0.0), hit_percent(1.0, 3.0)), (None, Some(25.0)));
     }
 
     #[test]

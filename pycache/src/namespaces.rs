@@ -3,7 +3,7 @@
 
 use cache_shm::{Namespace, NamespaceInfo};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::arguments::{Given, text_or_bytes};
 use crate::cache::Cache;
@@ -68,7 +68,8 @@ impl Cache {
     }
 
     /// The namespaces that were made in this region, in the order of their making: a dict of
-    /// their names and what `stats` says of each.
+    /// their names and what `stats` says of each. Bytes of a name that are no UTF-8 are in it as `os.fsdecode`
+    /// has those of a file.
     ///
     /// >>> cache.namespace("users")["7"] = "Ada"
     /// >>> list(cache.namespaces()), cache.namespaces()["users"]["sets"]
@@ -77,7 +78,8 @@ impl Cache {
         let infos = self.handle.namespaces().map_err(Self::raise(py))?;
         let found = PyDict::new(py);
         for info in &infos[1..] {
-            found.set_item(String::from_utf8_lossy(&info.name), counts(py, info)?)?;
+            let name = PyBytes::new(py, &info.name).call_method1("decode", ("utf-8", "surrogateescape"))?;
+            found.set_item(name, counts(py, info)?)?;
         }
         Ok(found)
     }

@@ -11,7 +11,7 @@ from pycache import Busy, Cache, InvalidKey, error_counts
 prometheus_client = pytest.importorskip("prometheus_client")
 
 import pycache.prometheus  # noqa: E402
-from pycache.prometheus import COUNTERS, GAUGES, Collector  # noqa: E402
+from pycache.prometheus import COUNTERS, GAUGES, Collector, _printable  # noqa: E402
 from test_package import examples, passes  # noqa: E402
 
 
@@ -57,6 +57,11 @@ def test_a_cache_that_cannot_be_read_is_down_and_fails_no_scrape(cache: Cache) -
     found = scraped(cache, region="mine")
     assert found["cache_shm_up[mine]"] == 0
     assert not [name for name in found if name.startswith("cache_shm_hits")]
+
+
+def test_namespaces_whose_names_are_no_text_stay_two() -> None:
+    names = {_printable(name.decode("utf-8", "surrogateescape")) for name in (b"\xff\xfe", b"\xff\xfd", b"\\xff\n\xc2\x85", "ä".encode())}
+    assert names == {r"\xff\xfe", r"\xff\xfd", r"\\xff\x0a\xc2\x85", "ä"}
 
 
 def test_errors_are_counted_by_their_code(cache: Cache) -> None:

@@ -2,7 +2,8 @@
 //!
 //! Owns: one look each second, in a thread of its own, and what is kept of the looks: the last
 //! one as it is, and of each earlier one a row of numbers. The look is made with a handle that
-//! only reads, so that it does not count as use.
+//! only reads, so that it does not count as use. The segments, of which a large region has many,
+//! are looked at by who asks.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::counters::Sums;
-use crate::observe::{Latency, Picture, Probe, Rates};
+use crate::observe::{Latency, Picture, Probe, Rates, cells};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -50,14 +51,17 @@ struct Look {
     rates: Option<Rates>,
     latency: Option<Latency>,
     server: Value,
-    /// As JSON, made by who asks first.
+    /// As JSON, made by who asks first; while nobody looks, nobody walks over the segments.
     text: OnceLock<String>,
 }
 
 impl Look {
-    fn text(&self) -> &str {
+    fn text(&self, cache: &Cache) -> &str {
         self.text.get_or_init(|| {
-            let mut picture = self.picture.json(self.rates.as_ref(), self.latency.as_ref());
+            // Of a region that cannot be looked at now there are none.
+            let cells = cells(cache).unwrap_or_default();
+            let picture = Picture { cells, ..self.picture.clone() };
+            let mut picture = picture.json(self.rates.as_ref(), self.latency.as_ref());
             picture["server"] = self.server.clone();
             picture.to_string()
         })
@@ -100,13 +104,13 @@ impl Watch {
     }
 
     /// The last look, and the rows after `since_ms`, as JSON, with what else the page wants to know.
-    pub fn json(&self, since_ms: u64, more: &Value) -> String {
+    pub fn json(&self, cache: &Cache, since_ms: u64, more: &Value) -> String {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rows: Vec<Row> = {
             let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
             rows.iter().filter(|row| row[0].is_some_and(|unix_ms| unix_ms > since_ms as f64)).copied().collect()
         };
-        let picture = last.as_ref().map_or("null", |look| look.text());
+        let picture = last.as_ref().map_or("null", |look| look.text(cache));
         let (columns, rows) = (json!(COLUMNS), json!(rows));
         format!(r#"{{"picture":{picture},"columns":{columns},"rows":{rows},"server":{more}}}"#)
     }
@@ -138,7 +142,7 @@ impl Eye {
     fn look(&mut self, shared: &Shared) -> crate::failure::Result<(Look, Row)> {
         // Only who writes notices that the region is another one by now.
         let _ = shared.cache.writer();
-        let picture = Picture::take(&shared.cache)?;
+        let picture = Picture::without_cells(&shared.cache)?;
         let mut probe = std::mem::take(&mut self.probe);
         let latency = match self.reader(&shared.cache, picture.region)? {
             Some(reader) => probe.take(reader)?,
@@ -226,8 +230,10 @@ mod tests {
             row[0] = Some(unix_ms);
             watch.rows.lock().unwrap().push_back(row);
         }
-        let read =
-            |since_ms| -> Value { serde_json::from_str(&watch.json(since_ms, &json!({"writes": false}))).unwrap() };
+        let cache = Cache::builder(None).size(1 << 20).create().unwrap();
+        let read = |since_ms| -> Value {
+            serde_json::from_str(&watch.json(&cache, since_ms, &json!({"writes": false}))).unwrap()
+        };
         let (all, later) = (read(0), read(1000));
         assert_eq!((all["rows"].as_array().unwrap().len(), &all["picture"]), (2, &Value::Null));
         assert_eq!((&later["rows"][0][0], later["rows"].as_array().unwrap().len()), (&json!(2000.0), 1));

@@ -263,6 +263,13 @@ def test_snapshots_are_written_at_their_interval_and_told(serve: Serve, director
         assert cache["a"] == 1 and served.process.poll() is None
 
 
+def test_before_the_first_snapshot_there_is_no_time_of_it(serve: Serve, directory: Path) -> None:
+    serve("--http-socket", str(directory / "http"), "--snapshot-file", str(directory / "snapshot"), "--snapshot-at-end")
+    assert number(directory, "cache_shm_server_snapshots_total") == 0
+    with pytest.raises(KeyError):
+        number(directory, "cache_shm_server_snapshot_timestamp_seconds")
+
+
 def test_a_damaged_snapshot_is_put_aside_and_the_server_starts_empty(serve: Serve, directory: Path) -> None:
     file = directory / "snapshot"
     file.write_bytes(b"not a snapshot")

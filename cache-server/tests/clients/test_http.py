@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,6 +118,7 @@ def test_a_look_up_tells_what_python_stored_and_leaves_no_trace(page: tuple[Serv
     assert client.get("/api/key").status_code == 400
     assert client.get("/api/key", params={"key": "x" * 10_000}).status_code == 200
     assert client.get("/api/key", params={"key": ""}).status_code == 400
+    assert client.get("/api/key", params={"key": "n", "namespace": "n" * 65}).status_code == 400
 
 
 def test_the_state_has_what_happened_and_only_what_is_new(page: tuple[Served, httpx.Client]) -> None:
@@ -192,6 +194,12 @@ def test_the_metrics_tell_of_the_server_and_its_process(page: tuple[Served, http
     assert value("cache_shm_server_http_requests_total") > 1
     assert value("process_resident_memory_bytes") > 1 << 20 and value("process_open_fds") > 3
     assert value("process_cpu_seconds_total") > 0
+    assert 0 <= time.time() - value("process_start_time_seconds") < 10 * SECONDS
+    assert samples(client.get("/metrics").text)[("process_start_time_seconds", ())] == value("process_start_time_seconds")
+    assert {dict(labels).get("reason") for name, labels in found if name.endswith("_connections_closed_total")} == {
+        "idle", "late", "stalled", "overflowed", "killed",
+    }  # fmt: skip
+    assert client.get("/metrics").headers["date"].endswith(" GMT")
     assert [labels for name, labels in found if name == "cache_shm_build_info"]
 
 
@@ -324,6 +332,7 @@ def test_a_key_is_deleted_by_who_was_told_the_page_s_secret(serve: Serve, direct
         (b"GET /" + b"a" * (16 << 10), 431),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 100 + b"\r\n", 431),
         (b"GET / HTTP/2.0\r\n\r\n", 400),
+        (b"HEAD / HTTP/1.1\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00", 400),
     ],
 )
@@ -336,7 +345,8 @@ def test_what_is_no_request_is_refused_in_words_and_the_connection_ends(
         answer = all_of(link)
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
     head, body = answer.split(b"\r\n\r\n", 1)
-    assert b"Connection: close" in head and len(body.split()) > 3
+    assert b"Connection: close" in head
+    assert body == b"" if sent.startswith(b"HEAD") else len(body.split()) > 3
     assert client.get("/healthz").status_code == 200
 
 
@@ -352,6 +362,10 @@ def test_requests_that_come_at_once_or_in_pieces_are_answered_in_order(page: tup
         for byte in request + last:
             link.sendall(bytes([byte]))
         assert all_of(link).count(b"HTTP/1.1 200 OK\r\n") == 2
+    with raw(served.directory / "http") as link:
+        # As a proxy is asked, and with a list of two headers.
+        link.sendall(b"GET http://localhost/healthz HTTP/1.1\r\nHost: x\r\nConnection: x\r\nConnection: close\r\n\r\n")
+        assert all_of(link).endswith(b"\r\n\r\nok\n")
     with raw(served.directory / "http") as link:
         link.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
         assert all_of(link).endswith(b"ok\n")

@@ -164,6 +164,15 @@ def test_what_is_stored_is_shown_as_text_whatever_it_is(opened: tuple[Chrome, Se
     assert "too large" in text(window, "#value") and "2,097,152" in text(window, "#facts")
 
 
+def test_numbers_and_constants_are_shown_as_python_writes_them(opened: tuple[Chrome, Served, str, Cache]) -> None:
+    """A browser takes a number of JSON for a float, and 9007199254740993 was shown as ...992, 1.0 as 1."""
+    window, _, _, cache = opened
+    for value in [9007199254740993, -(2**63), 1.0, 0.1, None, True, False, "9", b"9"]:
+        cache["value"] = value
+        look_up(window, "value")
+        assert text(window, "#value") == (value.decode() if isinstance(value, bytes) else str(value))
+
+
 def test_the_page_fits_a_phone_and_both_schemes_of_colours(opened: tuple[Chrome, Served, str, Cache]) -> None:
     window, *_ = opened
     as_phone(window)

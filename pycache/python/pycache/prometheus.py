@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as BaseCollector
@@ -57,11 +58,24 @@ GAUGES = {
 }
 
 
+def _printable(name: str) -> str:
+    """A name on one line, as the server writes it: what is no text as ``\\xNN``, so that two names stay two."""
+
+    def shown(character: str) -> str:
+        if character == "\\":
+            return "\\\\"
+        if category(character) not in ("Cc", "Cs"):
+            return character
+        return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+    return "".join(map(shown, name))
+
+
 class Collector(BaseCollector):
     """The numbers of one cache, read when they are asked for.
 
-    They are those of the region and, with the label ``namespace``, of each of its namespaces, whichever
-    process counted: with several processes, scrape one, or
+    They are those of the region and, with the label ``namespace``, of each of its namespaces (a byte of a name
+    that is no printable text as ``\\xNN``), whichever process counted: with several processes, scrape one, or
     take the greatest. The exception is ``cache_shm_errors_total``, by ``code``, which tells what this
     process raised, on all its caches. No key is ever a label.
 
@@ -103,7 +117,7 @@ class Collector(BaseCollector):
             name, text = COUNTERS[field]
             metric = CounterMetricFamily(f"cache_shm_namespace_{name}", text, labels=["region", "namespace"])
             for namespace, counts in spaces.items():
-                metric.add_metric([self._region, namespace], float(counts[field]))
+                metric.add_metric([self._region, _printable(namespace)], float(counts[field]))
             yield metric
         errors = CounterMetricFamily("cache_shm_errors", "Errors that this process raised, on all its caches.", labels=["code"])
         for code, count in error_counts().items():

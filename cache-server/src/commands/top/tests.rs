@@ -37,6 +37,23 @@ fn press(view: &mut View, code: KeyCode) -> bool {
 }
 
 #[test]
+fn a_small_screen_leaves_no_segment_out() {
+    let cache = region();
+    let mut view = used(&cache);
+    let mut picture = Picture::take(&cache).unwrap();
+    let whole = picture.cells.iter().find(|cell| cell.age_ms.is_some()).unwrap().clone();
+    // One in three is free: where neighbours share a place, most of them are not.
+    let free = crate::observe::Cell { usage: cache_shm::SegmentUse::Free, live_bytes: 0, age_ms: None, ..whole.clone() };
+    let mut free_places = |is_free: fn(u32) -> bool| {
+        picture.cells = (0..9000).map(|index| if is_free(index) { free.clone() } else { whole.clone() }).collect();
+        view.update(picture.clone(), None);
+        drawn(&view, (80, 40)).matches('·').count()
+    };
+    assert_eq!(free_places(|index| index % 3 == 0), free_places(|_| false));
+    assert!(free_places(|_| true) > free_places(|_| false));
+}
+
+#[test]
 fn a_tall_screen_shows_everything() {
     let cache = region();
     let screen = drawn(&used(&cache), TEXT_SIZE);

@@ -291,7 +291,7 @@ impl View {
     fn segments(&self, picture: &Picture, area: Rect) -> (Vec<Span<'static>>, Vec<Line<'static>>) {
         let room = usize::from(area.width) * usize::from(area.height);
         let step = picture.cells.len().div_ceil(room.max(1)).max(1);
-        let shown: Vec<&Cell> = picture.cells.iter().step_by(step).collect();
+        let shown: Vec<Cell> = picture.cells.chunks(step).filter_map(Cell::merged).collect();
         let lines = shown
             .chunks(usize::from(area.width).max(1))
             .map(|row| {

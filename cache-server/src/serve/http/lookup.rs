@@ -5,12 +5,12 @@
 
 use std::mem::MaybeUninit;
 
-use cache_shm::{Cache, Destination, Error, Key, Meta, NEVER, Namespace};
+use cache_shm::{Cache, Destination, Error, Key, Meta, NEVER, Namespace, kind};
 use serde_json::{Map, Value, json};
 
 use super::reply::{Answer, Status};
 use super::request::{Refused, field};
-use crate::output::{insert_bytes, insert_value, kind_word};
+use crate::output::{insert_bytes, insert_value, kind_word, value_bytes};
 
 /// A value with more bytes is described and not shown.
 const SHOWN_BYTES_MAX: usize = 1 << 20;
@@ -76,7 +76,7 @@ fn answer(outcome: Result<cache_shm::Result<Map<String, Value>>, Refused>) -> An
     match outcome {
         Ok(Ok(object)) => Answer::json(Value::from(object).to_string()),
         // What the key is, or what the region is.
-        Ok(Err(error @ (Error::KeyEmpty | Error::KeyTooLong { .. }))) => {
+        Ok(Err(error @ (Error::KeyEmpty | Error::KeyTooLong { .. } | Error::LabelLength { .. }))) => {
             Answer::text(Status::BadRequest, &error.to_string())
         }
         Ok(Err(error)) => Answer::text(Status::Unavailable, &error.to_string()),
@@ -134,10 +134,23 @@ fn look(cache: &Cache, wanted: &Wanted) -> cache_shm::Result<Map<String, Value>>
             ("tags".to_owned(), carried.tag_count.into()),
         ]);
         insert_value(&mut object, meta.kind, &preview.value);
+        if let Some(text) = text_of(meta.kind, &preview.value) {
+            object.insert("value_text".to_owned(), text.into());
+        }
         let shown = &preview.value[..preview.value.len().min(HEX_BYTES_MAX)];
         object.insert("hex".to_owned(), shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into());
     }
     Ok(object)
+}
+
+/// A value that JSON has as something else than text, as Python writes it: a browser's numbers are exact to 53 bits
+/// only, and it does not tell 1.0 from 1.
+fn text_of(number: u8, stored: &[u8]) -> Option<String> {
+    match (number, <[u8; 8]>::try_from(stored)) {
+        (kind::FLOAT, Ok(bytes)) => Some(format!("{:?}", f64::from_le_bytes(bytes))),
+        (kind::INT | kind::NONE | kind::FALSE | kind::TRUE, _) => String::from_utf8(value_bytes(number, stored)).ok(),
+        _ => None,
+    }
 }
 
 fn remove(cache: &Cache, wanted: &Wanted) -> cache_shm::Result<Map<String, Value>> {
@@ -209,6 +222,8 @@ mod tests {
             assert_eq!(show(&region(), query).status, Status::BadRequest, "{query}");
         }
         assert_eq!(show(&region(), "key=").status, Status::BadRequest);
+        let long = format!("key=a&namespace={}", "n".repeat(65));
+        assert_eq!(show(&region(), &long).status, Status::BadRequest);
         assert_eq!(show(&region(), "key=a").status, Status::Ok);
     }
 }

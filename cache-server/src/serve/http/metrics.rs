@@ -11,6 +11,7 @@ use cache_shm::{FORMAT_VERSION, NamespaceInfo, Stats};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::output::printable;
 use crate::serve::Shared;
 use crate::serve::counters::{DURATION_CLASSES, Sums};
 
@@ -83,12 +84,12 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Everything that is counted, now.
-pub fn page(shared: &Shared) -> String {
+/// Everything that is counted, now, by a server that began then.
+pub fn page(shared: &Shared, began_unix_ms: u64) -> String {
     let mut page = Page::default();
     region(&mut page, shared);
     server(&mut page, shared);
-    process(&mut page);
+    process(&mut page, began_unix_ms);
     let version = env!("CARGO_PKG_VERSION");
     let labels = [("version", version), ("format", &FORMAT_VERSION.to_string())];
     page.one("cache_shm_build_info", "gauge", "1, with the version of the server and the format.", &labels, 1.0);
@@ -130,7 +131,8 @@ fn of_namespaces(page: &mut Page, region: &str, spaces: &[NamespaceInfo]) {
         let name = format!("cache_shm_namespace_{name}_total");
         page.begin(&name, "counter", text);
         for space in made {
-            let namespace = String::from_utf8_lossy(&space.name);
+            // Two names that are no text stay two.
+            let namespace = printable(&space.name);
             page.sample(&name, &[("region", region), ("namespace", &namespace)], space.counts()[index].1 as f64);
         }
     }
@@ -182,8 +184,12 @@ fn server(page: &mut Page, shared: &Shared) {
     let name = |name: &str| format!("cache_shm_server_snapshot{name}");
     page.one(&name("s_total"), "counter", "Snapshots written.", &[], told.written as f64);
     page.one(&name("_failures_total"), "counter", "Snapshots that failed.", &[], told.failed as f64);
+    // Before the first one there is no time of it.
+    if told.unix_ms > 0 {
+        let text = "When the last snapshot was complete, since 1970.";
+        page.one(&name("_timestamp_seconds"), "gauge", text, &[], told.unix_ms as f64 / 1000.0);
+    }
     let gauges = [
-        ("_timestamp_seconds", "When the last snapshot was complete, since 1970.", told.unix_ms as f64 / 1000.0),
         ("_duration_seconds", "How long the last snapshot took.", told.duration.as_secs_f64()),
         ("_bytes", "Bytes of the last snapshot.", told.bytes as f64),
         ("_items", "Values in the last snapshot.", told.items as f64),
@@ -211,7 +217,9 @@ fn durations(page: &mut Page, sums: &Sums) {
     page.sample(&format!("{name}_count"), &[], below as f64);
 }
 
-fn process(page: &mut Page) {
+fn process(page: &mut Page, began_unix_ms: u64) {
+    let text = "When the server began, since 1970.";
+    page.one("process_start_time_seconds", "gauge", text, &[], began_unix_ms as f64 / 1000.0);
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
     page.one("process_cpu_seconds_total", "counter", "Processor time of the server.", &[], seconds);
@@ -247,6 +255,18 @@ mod tests {
         let mut page = Page::default();
         page.sample("name", &[("region", "a\"b\\c\nd"), ("x", "y")], 1.5);
         assert_eq!(page.0, "name{region=\"a\\\"b\\\\c\\nd\",x=\"y\"} 1.5\n");
+    }
+
+    #[test]
+    fn namespaces_whose_names_are_no_text_stay_two() {
+        let space = |name: &[u8]| NamespaceInfo { name: name.to_vec(), ..NamespaceInfo::default() };
+        let spaces = [space(b""), space(b"\xff\xfe"), space(b"\xff\xfd"), space(b"\\xff\n")];
+        let mut page = Page::default();
+        of_namespaces(&mut page, "r", &spaces);
+        for shown in [r"\\xff\\xfe", r"\\xff\\xfd", r"\\\\xff\\x0a"] {
+            let line = format!("cache_shm_namespace_hits_total{{region=\"r\",namespace=\"{shown}\"}} 0");
+            assert_eq!(page.0.lines().filter(|found| **found == line).count(), 1, "{line} in {}", page.0);
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ use super::config::Config;
 use super::connection::{Step, Turn};
 use super::log;
 use super::watch::Watch;
+use crate::clock::unix_ms;
 use crate::failure::Result;
 use access::{Access, Entry};
 use reply::{Answer, Status};
@@ -55,6 +56,8 @@ pub struct Http {
     access: Access,
     /// Whether keys may be deleted.
     writes: bool,
+    /// When the server began, in milliseconds since 1970.
+    began_unix_ms: u64,
     /// What the page shows.
     pub watch: Watch,
 }
@@ -68,7 +71,8 @@ impl Http {
         if config.http_socket.is_none() && config.http_bind.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Http { access: Access::new(config)?, writes: config.http_writes, watch: Watch::default() }))
+        let (access, writes) = (Access::new(config)?, config.http_writes);
+        Ok(Some(Http { access, writes, began_unix_ms: unix_ms(), watch: Watch::default() }))
     }
 
     /// Reads the token anew.
@@ -198,7 +202,7 @@ const ROUTES: [Route; 8] = [
     seen("/", |_, _, _| Answer::new("text/html; charset=utf-8", HTML)),
     seen("/page.css", |_, _, _| Answer::new("text/css; charset=utf-8", CSS)),
     seen("/page.js", |_, _, _| Answer::new("text/javascript; charset=utf-8", JS)),
-    seen("/metrics", |_, shared, _| Answer::new(metrics::KIND, metrics::page(shared))),
+    seen("/metrics", |_, shared, http| Answer::new(metrics::KIND, metrics::page(shared, http.began_unix_ms))),
     seen(HEALTH, |_, shared, _| match health(shared) {
         Ok(()) => Answer::text(Status::Ok, "ok"),
         Err(reason) => Answer::text(Status::Unavailable, reason),
@@ -231,7 +235,7 @@ fn state(request: &Request<'_>, shared: &Shared, http: &Http) -> Answer {
             json!({"written": told.written, "failed": told.failed, "unix_ms": told.unix_ms, "items": told.items})
         }),
     });
-    Answer::json(http.watch.json(since_ms, &more))
+    Answer::json(http.watch.json(&shared.cache, since_ms, &more))
 }
 
 /// Whether the server serves and its region is whole and can be attached to for writing; if not, why, in words

@@ -1,9 +1,10 @@
 //! Answers of HTTP.
 //!
-//! Owns: the status lines, and the headers that every answer has: its length, that nobody keeps
+//! Owns: the status lines, and the headers that every answer has: its length and time, that nobody keeps
 //! it, and that a browser runs and shows nothing but what this server sent as such.
 
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,16 +98,39 @@ impl Answer {
     pub fn write(&self, output: &mut Vec<u8>, is_head: bool, is_kept: bool) {
         let connection = if is_kept { "keep-alive" } else { "close" };
         let (line, kind, length, headers) = (self.status.line(), self.kind, self.body.len(), &self.headers);
+        let date = date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
         // A vector takes everything.
         let _ = write!(
             output,
-            "HTTP/1.1 {line}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\
+            "HTTP/1.1 {line}\r\nDate: {date}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\
              {ALWAYS}{headers}\r\n"
         );
         if !is_head {
             output.extend_from_slice(&self.body);
         }
     }
+}
+
+/// A time of day as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn date(unix_seconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
+    let (mut year, mut day) = (1970, days);
+    while day >= 365 + u64::from(is_leap(year)) {
+        day -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while day >= lengths[month] {
+        day -= lengths[month];
+        month += 1;
+    }
+    let (name, month, day) = (DAYS[(days % 7) as usize], MONTHS[month], day + 1);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{name}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
 impl From<super::request::Refused> for Answer {
@@ -118,6 +142,20 @@ impl From<super::request::Refused> for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_http_wants_them() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+            (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
 
     #[test]
     fn an_answer_says_its_length_and_that_nothing_else_may_run() {

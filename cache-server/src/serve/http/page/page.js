@@ -418,6 +418,8 @@ function showValue() {
   if (isKnown && $("form").value === "hex") {
     const more = found.bytes * 2 > found.hex.length ? "\n…" : "";
     text = found.hex.replace(/(..)(?=.)/g, "$1 ") + more;
+  } else if (isKnown && known(found.value_text)) {
+    text = found.value_text;
   } else if (isKnown) {
     text = "value_base64" in found ? new TextDecoder().decode(Uint8Array.from(atob(found.value_base64), (one) => one.charCodeAt(0))) : String(found.value);
   }
