@@ -11,6 +11,6 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| match parse(data) {
             assert!(field(form, "key").ok().flatten().is_none_or(|value| value.len() <= form.len()));
         }
     }
-    Ok(Parsed::Partial(needed)) => assert!(needed > data.len() && needed <= HEAD_BYTES_MAX + BODY_BYTES_MAX),
+    Ok(Parsed::Partial { needed, .. }) => assert!(needed > data.len() && needed <= HEAD_BYTES_MAX + BODY_BYTES_MAX),
     Err(_) => {}
 });

@@ -102,18 +102,24 @@ def test_a_region_that_was_made_anew_is_looked_after(serve: Serve) -> None:
     assert served.process.poll() is None
 
 
-def test_an_idle_server_costs_next_to_nothing(serve: Serve, directory: Path) -> None:
-    served = serve("--http-socket", str(directory / "http"))
-    wait_for(lambda: number(directory, "cache_shm_server_backed_bytes_total") >= 4 * 256 << 10)
+@pytest.mark.parametrize(("size", "thousandths_max"), [("64MiB", 4), ("4GiB", 12)])
+def test_an_idle_server_costs_next_to_nothing(serve: Serve, directory: Path, size: str, thousandths_max: float) -> None:
+    """The guide names what it costs; what is allowed here is about three times that, for slower machines."""
+    served = serve("--http-socket", str(directory / "http"), size=size)
+    with Cache(served.region, dir=served.directory, read_only=True) as cache:
+        stats = cache.stats()
+        ahead = min(max(stats["segments"] // 64, 4), 64) * stats["segment_bytes"]
+    wait_for(lambda: number(directory, "cache_shm_server_backed_bytes_total") >= ahead)
 
-    def used() -> float:
-        fields = Path(f"/proc/{served.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def used_ns() -> int:
+        threads = Path(f"/proc/{served.process.pid}/task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
-    before = used()
+    before, began = used_ns(), time.monotonic()
     # What is measured is a time without anything.
     time.sleep(5)
-    assert used() - before < 0.25
+    thousandths = (used_ns() - before) / (time.monotonic() - began) / 1e6
+    assert 0 < thousandths < thousandths_max
 
 
 # --- snapshots --------------------------------------------------------------------------------------

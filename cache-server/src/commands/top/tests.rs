@@ -43,7 +43,8 @@ fn a_small_screen_leaves_no_segment_out() {
     let mut picture = Picture::take(&cache).unwrap();
     let whole = picture.cells.iter().find(|cell| cell.age_ms.is_some()).unwrap().clone();
     // One in three is free: where neighbours share a place, most of them are not.
-    let free = crate::observe::Cell { usage: cache_shm::SegmentUse::Free, live_bytes: 0, age_ms: None, ..whole.clone() };
+    let free =
+        crate::observe::Cell { usage: cache_shm::SegmentUse::Free, live_bytes: 0, age_ms: None, ..whole.clone() };
     let mut free_places = |is_free: fn(u32) -> bool| {
         picture.cells = (0..9000).map(|index| if is_free(index) { free.clone() } else { whole.clone() }).collect();
         view.update(picture.clone(), None);
