@@ -172,7 +172,8 @@ pub fn advise(sample: &Sample, room: Room) -> Result<Advice, TooFew> {
         let error = (squares[index] / f64::from(HALVINGS)).sqrt();
         Point {
             factor: FACTORS[index],
-            hit_percent: 100.0 * (measured + gain),
+            // The sum of a part and the rest of it need not be one.
+            hit_percent: 100.0 * (measured + gain).clamp(0.0, 1.0),
             gain_points: 100.0 * gain,
             error_points: 100.0 * error,
             range_points: [gain - error, gain + error].map(|gain| 100.0 * possible(gain)),

@@ -102,7 +102,8 @@ impl Answer {
         // A vector takes everything.
         let _ = write!(
             output,
-            "HTTP/1.1 {line}\r\nDate: {date}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\
+            "HTTP/1.1 {line}\r\nDate: {date}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+             Connection: {connection}\r\n\
              {ALWAYS}{headers}\r\n"
         );
         if !is_head {
