@@ -48,7 +48,7 @@ struct Held {
 
 impl Seldom {
     /// A kind of which none came yet.
-    pub const fn new() -> Seldom {
+    pub(crate) const fn new() -> Seldom {
         Seldom(Mutex::new(Held { written: None, count: 0 }))
     }
 
