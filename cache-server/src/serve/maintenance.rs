@@ -34,7 +34,19 @@ pub struct Done {
     pub retired: AtomicU64,
 }
 
-/// Works every `interval` until the server ends; where that is zero it only looks at the region.
+/// What came of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There was nothing to do.
+    Idle,
+    /// All that there was is done.
+    Done,
+    /// There is more.
+    More,
+}
+
+/// Works every `interval` until the server ends, less often while there is nothing to do; where it is
+/// zero it only looks at the region.
 pub fn run(shared: &Shared, interval: Duration) {
     let works = !interval.is_zero();
     let interval = if works { interval } else { LOOK };
@@ -47,10 +59,12 @@ pub fn run(shared: &Shared, interval: Duration) {
             looked = Some(Instant::now());
         }
         let done =
-            if works { turn(&shared.cache, &shared.maintenance, looks) } else { shared.cache.writer().map(|_| false) };
+            if works { turn(&shared.cache, &shared.maintenance, looks) } else { shared.cache.writer().map(|_| Turn::Idle) };
         pause = match done {
-            Ok(true) => interval / HASTE,
-            Ok(false) => interval,
+            Ok(Turn::More) => interval / HASTE,
+            Ok(Turn::Done) => interval,
+            // What is to be done is found by a look at every segment.
+            Ok(Turn::Idle) => (pause * 2).clamp(interval, interval.max(LOOK)),
             Err(Error::Gone { path }) => {
                 tracing::warn!(path = %path.display(), "the region was destroyed or replaced; attaching anew");
                 interval
@@ -66,8 +80,8 @@ pub fn run(shared: &Shared, interval: Duration) {
     }
 }
 
-/// Does what there is to do; true if there is more.
-fn turn(cache: &Cache, done: &Done, looks: bool) -> Result<bool> {
+/// Does what there is to do.
+fn turn(cache: &Cache, done: &Done, looks: bool) -> Result<Turn> {
     let map = cache.writer()?;
     if looks {
         let retired = map.retire_the_dead()?;
@@ -88,7 +102,12 @@ fn turn(cache: &Cache, done: &Done, looks: bool) -> Result<bool> {
         backed => backed?,
     };
     done.backed_bytes.fetch_add(backed_bytes, Ordering::Relaxed);
-    Ok(shares == SHARES_PER_TURN || backed_bytes > 0)
+    Ok(match shares {
+        SHARES_PER_TURN => Turn::More,
+        _ if backed_bytes > 0 => Turn::More,
+        0 => Turn::Idle,
+        _ => Turn::Done,
+    })
 }
 
 #[cfg(test)]
@@ -102,7 +121,7 @@ mod tests {
             cache.set(&number.to_le_bytes(), &[1; 100]).unwrap();
         }
         let done = Done::default();
-        let turns = (0..10_000).take_while(|_| turn(&cache, &done, true).unwrap()).count();
+        let turns = (0..10_000).take_while(|_| turn(&cache, &done, true).unwrap() != Turn::Idle).count();
         assert!(turns < 10_000, "it never ends");
         let stats = cache.stats().unwrap();
         let target = (stats.segments / 64).clamp(4, 64);

@@ -102,9 +102,9 @@ def test_a_region_that_was_made_anew_is_looked_after(serve: Serve) -> None:
     assert served.process.poll() is None
 
 
-@pytest.mark.parametrize(("size", "thousandths_max"), [("64MiB", 4), ("4GiB", 12)])
+@pytest.mark.parametrize(("size", "thousandths_max"), [("64MiB", 2), ("4GiB", 4)])
 def test_an_idle_server_costs_next_to_nothing(serve: Serve, directory: Path, size: str, thousandths_max: float) -> None:
-    """The guide names what it costs; what is allowed here is about three times that, for slower machines."""
+    """The guide names what it costs; what is allowed here is four times that, for slower machines."""
     served = serve("--http-socket", str(directory / "http"), size=size)
     with Cache(served.region, dir=served.directory, read_only=True) as cache:
         stats = cache.stats()
