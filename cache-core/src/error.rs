@@ -501,8 +501,7 @@ impl fmt::Display for Error {
             }
             Error::InvalidConfig { place, reason } => write!(f, "a mistake in the configuration, {place}: {reason}"),
             Error::LabelLength { bytes, bytes_max } => {
-                let remedy = if *bytes == 0 { "name one, or leave it out" } else { "shorten it" };
-                write!(f, "a tag or the name of a namespace has 1 to {bytes_max} bytes here, not {bytes}; {remedy}")
+                write!(f, "a tag or the name of a namespace has 1 to {bytes_max} bytes here, not {bytes}; give another")
             }
             Error::NamespacesFull { count } => write!(
                 f,

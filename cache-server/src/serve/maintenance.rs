@@ -58,8 +58,11 @@ pub fn run(shared: &Shared, interval: Duration) {
         if looks {
             looked = Some(Instant::now());
         }
-        let done =
-            if works { turn(&shared.cache, &shared.maintenance, looks) } else { shared.cache.writer().map(|_| Turn::Idle) };
+        let done = if works {
+            turn(&shared.cache, &shared.maintenance, looks)
+        } else {
+            shared.cache.writer().map(|_| Turn::Idle)
+        };
         pause = match done {
             Ok(Turn::More) => interval / HASTE,
             Ok(Turn::Done) => interval,
