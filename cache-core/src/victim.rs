@@ -142,7 +142,8 @@ impl<H: Host> Victim<'_, H> {
         if self.state().is_run {
             return self.run_of_segments(worker);
         }
-        if self.walk == Walk::Sweep && self.at == 0 {
+        let is_whole = self.at == 0;
+        if self.walk == Walk::Sweep && is_whole {
             // Relaxed: a hint. Each share says anew when the next sweep is due.
             self.map.row(self.index).sweep_due_ms().store(NEVER, Ordering::Relaxed);
         }
@@ -206,7 +207,8 @@ impl<H: Host> Victim<'_, H> {
                 }
             }
         }
-        if self.walk == Walk::Sweep {
+        // A sweep that met all of it in one share, and nothing that lives, has unlinked everything.
+        if self.walk == Walk::Sweep && !(is_whole && self.staying.is_none()) {
             self.end_sweep();
             return Progress::Worked;
         }

@@ -102,3 +102,25 @@ fn what_has_expired_goes_though_nobody_asks_for_it() {
         assert!(map.validate().is_clean());
     }
 }
+
+#[test]
+fn a_trickle_of_what_expires_soon_takes_no_more_and_more_segments() {
+    let host = TestHost::default();
+    let bench = Bench::new(8 << 20, Mode::Evict);
+    let map = bench.attach(&host, 0);
+    let backed =
+        || (0..map.geometry().segment_count).filter(|index| map.row(*index).backed_bytes(map.geometry()) > 0).count();
+    let mut counts = Vec::new();
+    for round in 0..200u64 {
+        let options = WriteOptions { expires_at_ms: 1_000 * round + 20, ..WriteOptions::default() };
+        host.now_ms.store(1_000 * round, Ordering::Relaxed);
+        map.set(&round.to_le_bytes(), &[1; 100], &options).unwrap();
+        host.now_ms.store(1_000 * round + 500, Ordering::Relaxed);
+        while map.work(64 << 10).unwrap() {}
+        counts.push(backed());
+    }
+    // The index has a block for each stripe in the end.
+    let more = counts[199] - counts[0];
+    assert!(more as u64 <= map.stats().index_bytes / map.stats().segment_bytes, "{counts:?}");
+    assert_eq!((map.stats().items, map.stats().expirations), (0, 200));
+}

@@ -24,7 +24,11 @@ pub(super) fn advise(place: Place, arguments: &Region, output: &mut Output) -> R
         Ok(advice) if output.is_json() => output.json(&as_json(&advice, sample.one_in, stats.region_bytes))?,
         Ok(advice) => print(&advice, sample.one_in, stats.region_bytes, output)?,
         Err(too_few) => {
-            let reason = "too few requests are recorded; let the region be used for longer";
+            let reason = if too_few.requests < REQUESTS_MIN {
+                "too few requests are recorded; let the region be used for longer"
+            } else {
+                "the requests that are recorded are for too few keys to tell how many more would help"
+            };
             return refuse(output, reason, Some(too_few));
         }
     }

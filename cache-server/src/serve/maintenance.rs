@@ -46,45 +46,47 @@ enum Turn {
 }
 
 /// Works every `interval` until the server ends, less often while there is nothing to do; where it is
-/// zero it only looks at the region.
+/// zero it never does. It looks at the region each second in any case.
 pub fn run(shared: &Shared, interval: Duration) {
-    let works = !interval.is_zero();
-    let interval = if works { interval } else { LOOK };
+    let maintains = !interval.is_zero();
     let mut looked: Option<Instant> = None;
     let mut told: Option<Instant> = None;
-    let mut pause = interval;
-    while !shared.bell.wait(pause) {
+    let (mut pause, mut worked) = (interval, Instant::now());
+    loop {
+        let wait = if maintains { pause.saturating_sub(worked.elapsed()) } else { LOOK };
+        if shared.bell.wait(wait.min(LOOK)) {
+            return;
+        }
         let looks = looked.is_none_or(|looked| looked.elapsed() >= LOOK);
         if looks {
             looked = Some(Instant::now());
         }
-        let done = if works {
-            turn(&shared.cache, &shared.maintenance, looks)
-        } else {
-            shared.cache.writer().map(|_| Turn::Idle)
-        };
-        pause = match done {
-            Ok(Turn::More) => interval / HASTE,
-            Ok(Turn::Done) => interval,
+        let works = maintains && worked.elapsed() >= pause;
+        if works {
+            worked = Instant::now();
+        }
+        match turn(&shared.cache, &shared.maintenance, looks && maintains, works) {
+            Ok(Turn::More) => pause = interval / HASTE,
+            Ok(Turn::Done) => pause = interval,
             // What is to be done is found by a look at every segment.
-            Ok(Turn::Idle) => (pause * 2).clamp(interval, interval.max(LOOK)),
+            Ok(Turn::Idle) if works => pause = (pause * 2).clamp(interval, interval.max(LOOK)),
+            Ok(Turn::Idle) => {}
             Err(Error::Gone { path }) => {
                 tracing::warn!(path = %path.display(), "the region was destroyed or replaced; attaching anew");
-                interval
             }
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
                     told = Some(Instant::now());
                     tracing::warn!(%error, "no background work for now");
                 }
-                interval.max(LOOK)
+                pause = interval.max(LOOK);
             }
-        };
+        }
     }
 }
 
-/// Does what there is to do.
-fn turn(cache: &Cache, done: &Done, looks: bool) -> Result<Turn> {
+/// Looks at the region, at who died if it `looks`, and does what there is to do if it `works`.
+fn turn(cache: &Cache, done: &Done, looks: bool, works: bool) -> Result<Turn> {
     let map = cache.writer()?;
     if looks {
         let retired = map.retire_the_dead()?;
@@ -93,6 +95,9 @@ fn turn(cache: &Cache, done: &Done, looks: bool) -> Result<Turn> {
             done.retired.fetch_add(retired.into(), Ordering::Relaxed);
             tracing::info!(participants = retired, "freed the slots of processes that died");
         }
+    }
+    if !works {
+        return Ok(Turn::Idle);
     }
     let mut shares = 0;
     while shares < SHARES_PER_TURN && map.work(SHARE_BYTES)? {
@@ -124,7 +129,7 @@ mod tests {
             cache.set(&number.to_le_bytes(), &[1; 100]).unwrap();
         }
         let done = Done::default();
-        let turns = (0..10_000).take_while(|_| turn(&cache, &done, true).unwrap() != Turn::Idle).count();
+        let turns = (0..10_000).take_while(|_| turn(&cache, &done, true, true).unwrap() != Turn::Idle).count();
         assert!(turns < 10_000, "it never ends");
         let stats = cache.stats().unwrap();
         let target = (stats.segments / 64).clamp(4, 64);

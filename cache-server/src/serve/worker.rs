@@ -28,6 +28,8 @@ const INPUT_BYTES: usize = 64 << 10;
 const STRANGER_BYTES: usize = 1 << 10;
 /// How often connections are looked at of which nothing is heard.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How long the small replies of a turn wait for each other at most.
+const TOGETHER: Duration = Duration::from_millis(1);
 /// How long clients may take the rest of their replies when the server ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -162,11 +164,30 @@ impl Worker {
                 }
             }
             let entered = shared.gate.enter();
+            let turn_of = |index| Turn {
+                shared,
+                counters,
+                registry: poll.registry(),
+                token: Token(index),
+                now,
+                entered: &entered,
+            };
+            let send = |connections: &mut Slab<Connection>, unsent: &mut Vec<usize>| {
+                for index in unsent.drain(..) {
+                    // It may have been closed as the one with most.
+                    let Some(connection) = connections.get_mut(index) else { continue };
+                    let before = connection.buffered();
+                    let done = connection.flush(&turn_of(index));
+                    shared.note_buffered(before, connection.buffered());
+                    if let Err(end) = done {
+                        close(shared, number, connections, index, end, &poll);
+                    }
+                }
+            };
             for &index in &turns {
                 let Some(connection) = connections.get_mut(index) else { continue };
                 let before = connection.buffered();
-                let turn =
-                    Turn { shared, counters, registry: poll.registry(), token: Token(index), now, entered: &entered };
+                let turn = turn_of(index);
                 let done = connection.work(&turn, &mut buffers);
                 buffers.clear();
                 let all = shared.note_buffered(before, connection.buffered());
@@ -181,19 +202,11 @@ impl Worker {
                 {
                     close(shared, number, &mut connections, index, End::Overflow, &poll);
                 }
-            }
-            for index in unsent.drain(..) {
-                // It may have been closed as the one with most.
-                let Some(connection) = connections.get_mut(index) else { continue };
-                let before = connection.buffered();
-                let turn =
-                    Turn { shared, counters, registry: poll.registry(), token: Token(index), now, entered: &entered };
-                let done = connection.flush(&turn);
-                shared.note_buffered(before, connection.buffered());
-                if let Err(end) = done {
-                    close(shared, number, &mut connections, index, end, &poll);
+                if !unsent.is_empty() && now.elapsed() >= TOGETHER {
+                    send(&mut connections, &mut unsent);
                 }
             }
+            send(&mut connections, &mut unsent);
             drop(entered);
             if now.duration_since(swept) >= SWEEP || is_stopping {
                 swept = now;

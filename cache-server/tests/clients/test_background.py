@@ -61,7 +61,7 @@ def test_what_expired_is_gone_without_anybody_asking(serve: Serve) -> None:
         assert cache.stats()["evictions"] == 0
 
 
-def test_without_its_thread_the_server_leaves_the_region_alone(serve: Serve, directory: Path) -> None:
+def test_without_work_in_advance_the_server_leaves_the_region_alone(serve: Serve, directory: Path) -> None:
     served = serve("--http-socket", str(directory / "http"), "--maintain-interval", "none")
     with Cache(served.region, dir=served.directory) as cache:
         cache["a"] = 1
@@ -91,8 +91,10 @@ sys.stdin.read()
     wait_for(lambda: "freed the slots" in served.log())
 
 
-def test_a_region_that_was_made_anew_is_looked_after(serve: Serve) -> None:
-    served = serve()
+@pytest.mark.parametrize("interval", ["100ms", "1h", "none"])
+def test_a_region_that_was_made_anew_is_looked_after(serve: Serve, interval: str) -> None:
+    """However seldom the thread works: it looks each second."""
+    served = serve("--maintain-interval", interval)
     with Cache(served.region, dir=served.directory) as cache:
         cache.destroy()
     wait_for(lambda: "attaching anew" in served.log())

@@ -242,13 +242,12 @@ impl State {
             }
             None => Err(UNKNOWN),
         };
-        if let Err(refusal) = done {
-            *next = 0;
-            turn.counters.errors.add(1);
-            output.truncate(start);
-            refusal.write(output);
-        }
-        true
+        let Err(refusal) = done else { return true };
+        turn.counters.errors.add(1);
+        output.truncate(start);
+        refusal.write(output);
+        // Where a part of the answer went in an earlier turn, nobody would know where this one ends.
+        std::mem::take(next) == 0
     }
 
     /// Takes the user and the password that the data of a `set` of any key are.
