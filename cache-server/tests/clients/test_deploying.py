@@ -51,8 +51,16 @@ def test_a_service_manager_waits_while_a_snapshot_is_restored_and_the_last_one_w
         manager.settimeout(SECONDS)
         manager.bind(str(directory / "notify"))
         served = serve(*flags, NOTIFY_SOCKET=str(directory / "notify"))
-        for words in [b"EXTEND_TIMEOUT_USEC=", b"READY=1"]:
-            assert manager.recv(1000).startswith(words)
+
+        def told() -> tuple[int, bytes]:
+            # A slow machine asks for time more than once.
+            asked = 0
+            while (words := manager.recv(1000)).startswith(b"EXTEND_TIMEOUT_USEC="):
+                asked += 1
+            return asked, words
+
+        asked, words = told()
+        assert asked >= 1 and words.startswith(b"READY=1")
         assert served.end() == 0
         for words in [b"STOPPING=1", b"EXTEND_TIMEOUT_USEC="]:
             assert manager.recv(1000).startswith(words)
