@@ -33,6 +33,7 @@ pub use format::Header;
 pub use reading::{check, header};
 pub use restoring::{Options, Restored, restore, restore_from};
 pub use writing::{Summary, Unpublished, check_place, write, write_to};
+pub(crate) use writing::{directory_of, hidden};
 
 /// How far a snapshot or a restore got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

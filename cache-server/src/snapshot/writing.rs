@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cache_shm::{Cache, Cursor, FORMAT_VERSION, Key, Namespace};
 use rustix::fs::{Access, AtFlags, CWD, OFlags, access, linkat};
@@ -154,8 +154,18 @@ pub fn check_place(path: &Path) -> Result<()> {
     }
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Where `path` is.
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The name `.NAME.what` beside the file `NAME`.
+pub fn hidden(path: &Path, what: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(what);
+    path.with_file_name(name)
 }
 
 /// What a snapshot does with what has its name.
@@ -219,10 +229,7 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
     let itself = format!("{OWN_FILES}/{}", file.as_raw_fd());
     // A link replaces nothing, so it is made under another name first. That is always the same one: what
     // a kill leaves there goes with the next snapshot.
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    let first = path.with_file_name(name);
+    let first = hidden(path, "new");
     for turn in 1.. {
         let _ = std::fs::remove_file(&first);
         let named = linkat(CWD, &itself, CWD, &first, AtFlags::SYMLINK_FOLLOW)

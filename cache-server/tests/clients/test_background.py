@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -263,10 +264,18 @@ def test_snapshots_are_written_at_their_interval_and_told(serve: Serve, director
         assert abs(number(directory, f"{prefix}_timestamp_seconds") - time.time()) < SECONDS
         assert number(directory, f"{prefix}_bytes") > 0
         assert number(directory, f"{prefix}_failures_total") == 0
-        # The directory is gone: failures are counted, and the server goes on.
+        # A file does not replace a directory: failures are counted, and the server goes on.
         assert file.stat().st_mode & 0o777 == 0o600
-        file.unlink()
-        file.mkdir()
+        mark = directory / ".snapshot.region"
+
+        def is_in_the_way() -> bool:
+            # The server makes a new one at any moment.
+            mark.unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):
+                mark.mkdir()
+            return mark.is_dir()
+
+        wait_for(is_in_the_way)
         wait_for(lambda: number(directory, f"{prefix}_failures_total") > 0)
         assert cache["a"] == 1 and served.process.poll() is None
 
@@ -323,6 +332,10 @@ def test_snapshots_without_a_place_are_refused_at_the_start(serve: Serve, direct
             serve("--snapshot-file", file)
         done = ended("serve", "served", "--check", "--snapshot-file", file, CACHE_SHM_CONFIG="")
         assert done.returncode == 2 and wanted in done.stderr
+    # What stands in the way of the mark was met by each snapshot alone.
+    (directory / ".file.region").mkdir()
+    done = ended("serve", "served", "--check", "--snapshot-file", str(directory / "file"), CACHE_SHM_CONFIG="")
+    assert done.returncode == 2 and ".file.region" in done.stderr
     assert not (directory / "served").exists(), "a start that fails leaves no region"
 
 

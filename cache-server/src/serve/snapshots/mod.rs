@@ -16,28 +16,29 @@
 //!                      newer than the file
 //! ```
 //!
-//! Where a restore was tried and not all could be stored, the file is kept as `NAME.unrestored` instead.
+//! Where a restore was tried and not all of it is in the region, the file is kept as `NAME.unrestored` instead.
+//!
+//! `beside` has the files: the mark, and what is kept.
 
+mod beside;
 #[cfg(test)]
 mod tests;
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache_shm::Cache;
-use rustix::fs::OFlags;
 
 use super::bell::Bell;
 use super::config::Config;
 use crate::clock::unix_ms;
 use crate::failure::{Failure, Result};
 use crate::snapshot::{self, Options, Problem, Restored, Summary, Unpublished, Watch};
+use beside::{Kept, Mark};
 
 /// What became of the snapshots so far.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -74,10 +75,11 @@ impl Snapshots {
     /// As `config` says; `None` if it names no file.
     ///
     /// # Errors
-    /// No snapshot can be written there.
+    /// No snapshot can be written there, or something stands where its mark belongs.
     pub fn new(config: &Config) -> Result<Option<Snapshots>> {
         let Some(file) = config.snapshot_file.clone() else { return Ok(None) };
         snapshot::check_place(&file)?;
+        beside::check(&file)?;
         let (interval, at_end) = (config.snapshot_interval, config.snapshot_at_end);
         let (is_unrestored, is_given_up) = (AtomicBool::new(false), AtomicBool::new(false));
         Ok(Some(Snapshots { file, interval, at_end, is_unrestored, is_given_up, told: Mutex::default() }))
@@ -100,8 +102,8 @@ impl Snapshots {
             tracing::info!(%file, "there is no snapshot yet");
             return Ok(false);
         }
-        match self.marked() {
-            Some((marked, _)) if marked == region.region_id => {
+        match beside::marked(&self.file) {
+            Some(mark) if mark.region_id == region.region_id => {
                 tracing::info!(%file, "the snapshot is not restored: the region has all that is in it");
                 Ok(false)
             }
@@ -144,15 +146,15 @@ impl Snapshots {
                 }
                 let ms = began.elapsed().as_millis() as u64;
                 tracing::info!(%file, values = stored, expired, tagged, ms, "restored the snapshot");
-                if too_large + without_namespace > 0 {
+                if before.is_none_or(|before| region_id() != Some(before)) {
+                    tracing::warn!(%file, "the region was replaced while the snapshot was restored");
+                } else if too_large + without_namespace > 0 {
                     tracing::warn!(%file, too_large, without_namespace, "the region has no room for some of the values");
-                } else if let Some(region_id) = before.filter(|_| region_id() == before) {
+                } else if let Some(region_id) = before {
                     self.is_unrestored.store(false, Ordering::Relaxed);
-                    if let Err(error) = self.mark(region_id, [restored.id; 2]) {
+                    if let Err(error) = beside::mark(&self.file, &[Mark { region_id, id: restored.id }]) {
                         tracing::warn!(%file, %error, "the next start will restore the snapshot again");
                     }
-                } else {
-                    tracing::warn!(%file, "the region was replaced while the snapshot was restored");
                 }
             }
             Err(error) => {
@@ -171,7 +173,9 @@ impl Snapshots {
                     Failure::Snapshot { problem, .. } if !matches!(problem, Problem::Version { .. }) => {
                         tracing::error!(%file, %error, "the snapshot was not restored");
                         // What is told is enough: a snapshot looks again.
-                        let _ = self.keep_aside(self.free_name("damaged"), "it is damaged");
+                        if self.keep("damaged", "it is damaged").is_ok() {
+                            let _ = std::fs::remove_file(&self.file);
+                        }
                     }
                     _ => tracing::error!(%file, %error, "the snapshot was not restored"),
                 }
@@ -225,12 +229,12 @@ impl Snapshots {
                 Ok(())
             }
             Err(Failure::Cancelled) => {
-                tracing::info!(%file, "ended a snapshot before its end; the last one stays");
+                tracing::info!(%file, "ended a snapshot before its end");
                 Ok(())
             }
             Err(error) => {
                 self.tell(|told| told.failed += 1);
-                tracing::error!(%file, %error, "no snapshot was written; the last one stays");
+                tracing::error!(%file, %error, "no snapshot was written");
                 Err(error)
             }
         }
@@ -240,21 +244,20 @@ impl Snapshots {
     fn replace(&self, cache: &Cache, watch: &mut Watch<'_>) -> Result<Summary> {
         let new = Unpublished::write(cache, &self.file, watch)?;
         let Summary { id, region_id, .. } = new.summary();
-        let last = self.marked().filter(|(marked, _)| *marked == region_id);
-        if last.is_none() {
-            if self.exists() {
-                let (aside, why) = if self.is_unrestored.load(Ordering::Relaxed) {
-                    (self.free_name("unrestored"), "not all of it was restored")
-                } else {
-                    (self.file.with_added_extension("before"), "it is not known to be of this region")
-                };
-                self.keep_aside(aside, why)?;
+        let last = beside::marked(&self.file);
+        let mark = Mark { region_id, id };
+        // First, and of both: whichever has the name after a death is known.
+        beside::mark(&self.file, &last.into_iter().chain([mark]).collect::<Vec<_>>())?;
+        if last.is_none_or(|last| last.region_id != region_id) && self.exists() {
+            if self.is_unrestored.load(Ordering::Relaxed) {
+                self.keep("unrestored", "not all of it was restored")?;
+            } else {
+                self.keep("before", "it is not known to be of this region")?;
             }
-            self.is_unrestored.store(false, Ordering::Relaxed);
         }
-        // Whether the new one gets its name or not: both are of this region.
-        self.mark(region_id, [last.map_or(id, |(_, last)| last), id])?;
-        new.publish()
+        let summary = new.publish()?;
+        self.is_unrestored.store(false, Ordering::Relaxed);
+        Ok(summary)
     }
 
     fn exists(&self) -> bool {
@@ -262,48 +265,19 @@ impl Snapshots {
         !matches!(std::fs::symlink_metadata(&self.file), Err(error) if error.kind() == ErrorKind::NotFound)
     }
 
-    fn keep_aside(&self, aside: PathBuf, why: &str) -> Result<()> {
-        let (file, kept) = (self.file.display(), aside.display());
-        match std::fs::rename(&self.file, &aside) {
-            Ok(()) => tracing::warn!(%file, %kept, "kept the last snapshot under another name: {why}"),
+    /// Gives the last snapshot another name as well, `NAME.what` or one like it.
+    fn keep(&self, what: &str, why: &str) -> Result<()> {
+        let file = self.file.display();
+        match beside::keep(&self.file, what) {
+            Ok(Kept { name, replaced }) => {
+                let kept = name.display();
+                tracing::warn!(%file, %kept, replaced, "kept the last snapshot under another name: {why}");
+                Ok(())
+            }
             Err(error) => {
-                tracing::warn!(%file, %kept, %error, "cannot keep the last snapshot under another name: {why}");
-                return Err(Failure::file("keep the snapshot as", &aside, &error));
+                tracing::warn!(%file, %error, "cannot keep the last snapshot under another name: {why}");
+                Err(error)
             }
         }
-        Ok(())
-    }
-
-    /// `NAME.what`, or `NAME.what.2` and so on where that is taken.
-    fn free_name(&self, what: &str) -> PathBuf {
-        let first = self.file.with_added_extension(what);
-        let others = (2u64..).map(|number| first.with_added_extension(number.to_string()));
-        let mut names = std::iter::once(first.clone()).chain(others);
-        names.find(|name| name.symlink_metadata().is_err()).unwrap_or(first)
-    }
-
-    fn mark_path(&self) -> PathBuf {
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        self.file.with_file_name(format!(".{name}.region"))
-    }
-
-    /// The region that has all that is in the file, and the file's id; `None` if that is not known.
-    fn marked(&self) -> Option<([u8; 16], u64)> {
-        let text = std::fs::read_to_string(self.mark_path()).ok()?;
-        let mut words = text.split_ascii_whitespace();
-        let region_id = u128::from_str_radix(words.next()?, 16).ok()?;
-        let id = snapshot::header(&self.file).ok()?.id;
-        words.any(|word| u64::from_str_radix(word, 16) == Ok(id)).then(|| (region_id.to_be_bytes(), id))
-    }
-
-    /// Notes that the region has all that is in the files of these ids.
-    fn mark(&self, region_id: [u8; 16], ids: [u64; 2]) -> Result<()> {
-        let path = self.mark_path();
-        let text = format!("{:032x} {:016x} {:016x}\n", u128::from_be_bytes(region_id), ids[0], ids[1]);
-        // Always as long, so that one write replaces it. Nothing is followed that somebody laid there.
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| Failure::file("write", &path, &error))
     }
 }

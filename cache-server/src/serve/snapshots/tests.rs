@@ -93,7 +93,9 @@ fn a_snapshot_of_another_region_is_kept_before_it_is_replaced() {
     finish(&snapshots, &second);
     assert_eq!((len_of(&file), len_of(&file.with_added_extension("before"))), (0, 1));
     finish(&snapshots, &first);
-    assert_eq!((len_of(&file), len_of(&file.with_added_extension("before"))), (1, 0));
+    assert_eq!(len_of(&file), 1);
+    assert_eq!(len_of(&file.with_added_extension("before")), 1, "the older one stays");
+    assert_eq!(len_of(&file.with_added_extension("before.2")), 0);
 }
 
 #[test]
@@ -153,6 +155,22 @@ fn what_could_not_be_restored_is_kept_under_a_name_that_is_free() {
         std::fs::copy(directory.path().join("file.unrestored"), &file).unwrap();
     }
     assert_eq!(len_of(&directory.path().join("file.unrestored")), whole);
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_leaves_the_snapshot_in_its_place() {
+    // It was renamed first; then nothing had its name any more.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let (snapshots, first, second) = (snapshots(&file), region(), region());
+    finish(&snapshots, &first);
+    let written = std::fs::read(&file).unwrap();
+    let mark = snapshot::hidden(&file, "region");
+    std::fs::remove_file(&mark).unwrap();
+    std::fs::create_dir(&mark).unwrap();
+    snapshots.finish(&second, &mut unwatched).unwrap_err();
+    assert_eq!(std::fs::read(&file).unwrap(), written);
+    assert!(!file.with_added_extension("before").exists());
 }
 
 #[test]
