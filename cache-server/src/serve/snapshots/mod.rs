@@ -134,6 +134,9 @@ impl Snapshots {
         let began = Instant::now();
         let region_id = || cache.map().map(|map| map.host().identity().region_id).ok();
         let before = region_id();
+        // Also what others evicted meanwhile: it may have been of the snapshot.
+        let evictions = || cache.stats().map_or(0, |stats| stats.evictions);
+        let evictions_before = evictions();
         // Until all of it is stored.
         self.is_unrestored.store(true, Ordering::Relaxed);
         match snapshot::restore(cache, &self.file, &Options::default(), watch) {
@@ -146,10 +149,13 @@ impl Snapshots {
                 }
                 let ms = began.elapsed().as_millis() as u64;
                 tracing::info!(%file, values = stored, expired, tagged, ms, "restored the snapshot");
+                let evicted = evictions().abs_diff(evictions_before);
                 if before.is_none_or(|before| region_id() != Some(before)) {
                     tracing::warn!(%file, "the region was replaced while the snapshot was restored");
-                } else if too_large + without_namespace > 0 {
-                    tracing::warn!(%file, too_large, without_namespace, "the region has no room for some of the values");
+                } else if too_large + without_namespace + evicted > 0 {
+                    tracing::warn!(
+                        %file, too_large, without_namespace, evicted, "the region has no room for some of the values"
+                    );
                 } else if let Some(region_id) = before {
                     self.is_unrestored.store(false, Ordering::Relaxed);
                     if let Err(error) = beside::mark(&self.file, &[Mark { region_id, id: restored.id }]) {

@@ -158,6 +158,26 @@ fn what_could_not_be_restored_is_kept_under_a_name_that_is_free() {
 }
 
 #[test]
+fn a_restore_that_evicts_is_not_complete() {
+    // It was marked as such, and the next snapshot replaced the only file that had all.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let before = Cache::builder(None).size(8 << 20).create().unwrap();
+    fill(&before, 5000);
+    finish(&snapshots(&file), &before);
+    let whole = len_of(&file);
+    let small = Cache::builder(None).size(1 << 20).create().unwrap();
+    start(&snapshots(&file), &small);
+    assert!(small.stats().unwrap().evictions > 0);
+    let snapshots = snapshots(&file);
+    assert!(snapshots.is_wanted(&small).unwrap(), "it is not marked");
+    start(&snapshots, &small);
+    finish(&snapshots, &small);
+    assert_eq!(len_of(&file.with_added_extension("unrestored")), whole);
+    assert!(len_of(&file) < whole);
+}
+
+#[test]
 fn a_mark_that_cannot_be_written_leaves_the_snapshot_in_its_place() {
     // It was renamed first; then nothing had its name any more.
     let directory = tempfile::tempdir().unwrap();
