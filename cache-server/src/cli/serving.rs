@@ -8,8 +8,8 @@ use clap::Args;
 The region is created if it is not there. Clients connect to a socket beside its file
 (NAME.sock) unless told otherwise. Every option can also stand in the configuration file, in the
 section [serve.NAME] or [serve], or in a variable such as CACHE_SHM_SERVE_CLIENTS_MAX.
-SIGTERM and SIGINT end the server after what is under way, a second one at once; SIGHUP reads the
-passwords anew.
+SIGTERM and SIGINT end the server after what is under way; a second one, a second or more later,
+ends it at once, without a last snapshot. SIGHUP reads the passwords anew.
 
 Examples:
   cache-shm serve sessions

@@ -62,6 +62,9 @@ use snapshots::Snapshots;
 use users::Users;
 use worker::{Post, Worker};
 
+/// From then on after the first signal a second one counts: who ends a program may send two at once.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
+
 /// What the threads of a server share.
 pub struct Shared {
     /// The region.
@@ -183,12 +186,12 @@ pub fn check(region: Option<&Path>, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Serves `cache` until a signal ends it; a second one ends it at once. `started` is called when clients
+/// Serves `cache` until a signal ends it; a second one, a second or more later, ends it at once. `started` is called when clients
 /// are served, with what is listened on.
 ///
 /// # Errors
 /// An address cannot be listened on, a password cannot be read, or the system refuses threads. The last snapshot
-/// could not be written.
+/// could not be written, or was given up.
 pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -> Result<()>) -> Result<()> {
     let system = |error: std::io::Error| Failure::file("set up", "the server's threads".as_ref(), &error);
     // Before anything that takes long: a signal that nobody waits for ends the process, or is lost.
@@ -232,20 +235,23 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
             })
             .collect();
         scope.spawn(move || {
-            let mut is_ending = false;
+            let mut ending: Option<Instant> = None;
             for signal in signals.forever() {
                 match signal {
                     SIGHUP => reload(shared, config),
-                    _ if is_ending => {
-                        tracing::warn!(signal, "ending at once");
-                        shared.stop_at_once();
-                    }
-                    _ => {
-                        tracing::info!(signal, "ending");
-                        tell_manager(NotifyState::Stopping);
-                        is_ending = true;
-                        shared.stop();
-                    }
+                    _ => match ending {
+                        None => {
+                            tracing::info!(signal, "ending");
+                            tell_manager(NotifyState::Stopping);
+                            ending = Some(Instant::now());
+                            shared.stop();
+                        }
+                        Some(began) if began.elapsed() < SECOND_SIGNAL_AFTER => {}
+                        Some(_) => {
+                            tracing::warn!(signal, "ending at once");
+                            shared.stop_at_once();
+                        }
+                    },
                 }
             }
         });

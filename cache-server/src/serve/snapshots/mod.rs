@@ -24,7 +24,7 @@ mod beside;
 #[cfg(test)]
 mod tests;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -204,14 +204,25 @@ impl Snapshots {
     /// Writes the last one, if the server ends with one. Nobody changes anything by now.
     ///
     /// # Errors
-    /// It could not be written.
+    /// It could not be written, or was given up.
     pub fn finish(&self, cache: &Cache, watch: &mut Watch<'_>) -> Result<()> {
         // Relaxed, here and below: a late look only ends it later.
         let is_given_up = || self.is_given_up.load(Ordering::Relaxed);
-        if !self.at_end || is_given_up() {
+        if !self.at_end {
             return Ok(());
         }
-        self.write(cache, &mut |progress| if is_given_up() { ControlFlow::Break(()) } else { watch(progress) })
+        let written = if is_given_up() {
+            Err(Failure::Cancelled)
+        } else {
+            self.write(cache, &mut |progress| if is_given_up() { ControlFlow::Break(()) } else { watch(progress) })
+        };
+        written.map_err(|failure| match failure {
+            Failure::Cancelled => {
+                let error = io::Error::other("a second signal ended the server before");
+                Failure::file("write the last snapshot", &self.file, &error)
+            }
+            other => other,
+        })
     }
 
     /// Ends the last one before its end: the one before it stays.
@@ -236,7 +247,7 @@ impl Snapshots {
             }
             Err(Failure::Cancelled) => {
                 tracing::info!(%file, "ended a snapshot before its end");
-                Ok(())
+                Err(Failure::Cancelled)
             }
             Err(error) => {
                 self.tell(|told| told.failed += 1);

@@ -229,17 +229,19 @@ fn a_damaged_snapshot_is_kept_aside_and_a_failure_leaves_the_last_one() {
 }
 
 #[test]
-fn a_snapshot_that_is_ended_or_given_up_leaves_the_last_one_and_is_no_failure() {
+fn a_snapshot_that_is_ended_or_given_up_leaves_the_last_one() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     let (snapshots, first, second) = (snapshots(&file), region(), region());
     finish(&snapshots, &first);
     let (written, told) = (std::fs::read(&file).unwrap(), snapshots.told());
     for cache in [&first, &second] {
-        snapshots.write(cache, &mut |_| ControlFlow::Break(())).unwrap();
+        let ended = snapshots.write(cache, &mut |_| ControlFlow::Break(())).unwrap_err();
+        assert!(matches!(ended, Failure::Cancelled));
     }
     snapshots.give_up();
-    finish(&snapshots, &second);
+    // Whoever wanted it is told.
+    assert!(snapshots.finish(&second, &mut unwatched).unwrap_err().to_string().contains("a second signal"));
     assert_eq!((std::fs::read(&file).unwrap(), snapshots.told()), (written, told));
     assert!(!file.with_added_extension("before").exists());
 }
