@@ -246,7 +246,9 @@ pub fn serve(cache: Cache, config: &Config, started: &mut dyn FnMut(&[String]) -
                             ending = Some(Instant::now());
                             shared.stop();
                         }
-                        Some(began) if began.elapsed() < SECOND_SIGNAL_AFTER => {}
+                        Some(began) if began.elapsed() < SECOND_SIGNAL_AFTER => {
+                            tracing::info!(signal, "ending already; a second signal counts a second later");
+                        }
                         Some(_) => {
                             tracing::warn!(signal, "ending at once");
                             shared.stop_at_once();
